@@ -1,0 +1,23 @@
+"""Every error that HALO raises on purpose. A message says what happened, why, and what to try."""
+
+from __future__ import annotations
+
+
+class HaloError(Exception):
+    """The base of all of HALO's own errors; its text is meant for the user."""
+
+
+class ModelError(HaloError):
+    """A model file cannot be used: missing, damaged, or of a kind that HALO does not know."""
+
+
+class BrokerError(HaloError):
+    """The MQTT broker cannot be reached, refuses the login, or cannot be started."""
+
+
+class CellError(HaloError):
+    """The devices of a cell do not fit together: two hubs, another model, too few workers."""
+
+
+class WorkerLostError(CellError):
+    """A worker stopped answering in the middle of a token."""
