@@ -25,8 +25,7 @@ using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint
 
 class TensorFinder {
  public:
-  TensorFinder(const uint8_t* data, size_t size, const TensorTable& table)
-      : data_(data), size_(size), table_(table) {}
+  TensorFinder(const uint8_t* data, size_t size, const TensorTable& table) : data_(data), size_(size), table_(table) {}
 
   Tensor operator()(const std::string& name) const {
     const auto found = table_.find(name);
@@ -54,8 +53,7 @@ class TensorFinder {
 };
 
 std::shared_ptr<Model> make_model(const py::buffer& file, const py::dict& spec, const TensorTable& table,
-                                  const std::vector<Bounds>& head_groups,
-                                  const std::vector<Bounds>& neuron_groups) {
+                                  const std::vector<Bounds>& head_groups, const std::vector<Bounds>& neuron_groups) {
   auto* view = new py::buffer_info(file.request());
   auto model = std::make_shared<Model>();
   model->file = std::shared_ptr<void>(view, [](void* p) {
@@ -219,10 +217,13 @@ void bind_engine(py::module_& m) {
       .def("truncate", &Engine::truncate, py::arg("slot"), py::arg("n"))
       .def("n_past", &Engine::n_past, py::arg("slot"))
       .def("cancel", &Engine::cancel)
-      .def("attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); }, py::arg("relay").none(true))
+      .def(
+          "attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); },
+          py::arg("relay").none(true))
       .def("assign_evenly", [](Engine& e) { e.set_assigner(std::make_unique<EvenAssigner>()); })
-      .def("assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
-           py::arg("seed"), "Draws who computes what anew at every sync (for tests).")
+      .def(
+          "assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
+          py::arg("seed"), "Draws who computes what anew at every sync (for tests).")
       .def("stats", &engine_stats)
       .def("reset_stats", &Engine::reset_counters);
 }
@@ -238,25 +239,28 @@ void bind_relay(py::module_& m) {
            }),
            py::arg("session"), py::arg("workers"), py::arg("post"), py::kw_only(), py::arg("max_message") = 65536,
            py::arg("re_request_s") = 0.5, py::arg("patience_s") = 4.0)
-      .def("deliver",
-           [](Relay& r, int worker, const py::bytes& message) {
-             const auto [data, size] = view_of(message);
-             py::gil_scoped_release release;
-             r.deliver(worker, data, size);
-           },
-           py::arg("worker"), py::arg("message"))
-      .def("lost",
-           [](Relay& r, int worker, const std::string& reason) {
-             py::gil_scoped_release release;
-             r.lost(worker, reason);
-           },
-           py::arg("worker"), py::arg("reason"))
-      .def("probe",
-           [](Relay& r, size_t payload, uint32_t reply_bytes) {
-             py::gil_scoped_release release;
-             return r.probe(payload, reply_bytes, check_signals);
-           },
-           py::arg("payload"), py::arg("reply_bytes"));
+      .def(
+          "deliver",
+          [](Relay& r, int worker, const py::bytes& message) {
+            const auto [data, size] = view_of(message);
+            py::gil_scoped_release release;
+            r.deliver(worker, data, size);
+          },
+          py::arg("worker"), py::arg("message"))
+      .def(
+          "lost",
+          [](Relay& r, int worker, const std::string& reason) {
+            py::gil_scoped_release release;
+            r.lost(worker, reason);
+          },
+          py::arg("worker"), py::arg("reason"))
+      .def(
+          "probe",
+          [](Relay& r, size_t payload, uint32_t reply_bytes) {
+            py::gil_scoped_release release;
+            return r.probe(payload, reply_bytes, check_signals);
+          },
+          py::arg("payload"), py::arg("reply_bytes"));
 }
 
 void bind_worker(py::module_& m) {
@@ -266,36 +270,42 @@ void bind_worker(py::module_& m) {
              return std::make_unique<Worker>(std::move(model), threads);
            }),
            py::arg("model"), py::arg("threads") = 1)
-      .def("open",
-           [](Worker& w, uint64_t session, int n_ctx, int n_slots) {
-             check_sizes(n_ctx, n_slots, 1);
-             py::gil_scoped_release release;
-             w.open(session, n_ctx, n_slots);
-           },
-           py::arg("session"), py::arg("n_ctx"), py::arg("n_slots"))
+      .def(
+          "open",
+          [](Worker& w, uint64_t session, int n_ctx, int n_slots) {
+            check_sizes(n_ctx, n_slots, 1);
+            py::gil_scoped_release release;
+            w.open(session, n_ctx, n_slots);
+          },
+          py::arg("session"), py::arg("n_ctx"), py::arg("n_slots"))
       .def("close", &Worker::close, py::call_guard<py::gil_scoped_release>())
-      .def("accept",
-           [](Worker& w, const py::bytes& message) -> py::tuple {
-             const auto [data, size] = view_of(message);
-             Bytes answer;
-             switch (w.accept(data, size, &answer)) {
-               case Worker::Verdict::Compute: return py::make_tuple("compute", py::bytes());
-               case Worker::Verdict::Answer: return py::make_tuple("answer", to_bytes(answer));
-               default: return py::make_tuple("drop", py::bytes());
-             }
-           },
-           py::arg("message"))
-      .def("compute",
-           [](Worker& w, const py::bytes& message) {
-             const auto [data, size] = view_of(message);
-             Bytes answer;
-             {
-               py::gil_scoped_release release;
-               answer = w.compute(data, size);
-             }
-             return to_bytes(answer);
-           },
-           py::arg("message"))
+      .def(
+          "accept",
+          [](Worker& w, const py::bytes& message) -> py::tuple {
+            const auto [data, size] = view_of(message);
+            Bytes answer;
+            switch (w.accept(data, size, &answer)) {
+              case Worker::Verdict::Compute:
+                return py::make_tuple("compute", py::bytes());
+              case Worker::Verdict::Answer:
+                return py::make_tuple("answer", to_bytes(answer));
+              default:
+                return py::make_tuple("drop", py::bytes());
+            }
+          },
+          py::arg("message"))
+      .def(
+          "compute",
+          [](Worker& w, const py::bytes& message) {
+            const auto [data, size] = view_of(message);
+            Bytes answer;
+            {
+              py::gil_scoped_release release;
+              answer = w.compute(data, size);
+            }
+            return to_bytes(answer);
+          },
+          py::arg("message"))
       .def("stats", [](const Worker& w) {
         const WorkerCounters c = w.counters();
         py::dict d;

@@ -22,7 +22,7 @@ class Cache {
         keys_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]),
         values_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]) {}
 
-  uint16_t* key(int layer, int position) { return keys_.get() + at(layer, position); }    // (kv_dim)
+  uint16_t* key(int layer, int position) { return keys_.get() + at(layer, position); }      // (kv_dim)
   uint16_t* value(int layer, int position) { return values_.get() + at(layer, position); }  // (kv_dim)
   size_t stride() const { return kv_dim_; }
 

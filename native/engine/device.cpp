@@ -265,9 +265,8 @@ void Device::project_chunk(const Tensor& w, const std::vector<Span>& groups, flo
   const Type format = info(w.type).activation;
   float y[kMaxRows * kChunk];
   for (int g = 0; g < n_groups; ++g) {
-    k_.matmul(w.type, w.row(first) + w.column_offset(groups[g].begin), w.stride, n,
-              groups[g].end - groups[g].begin, activation_.data() + row_bytes(format, groups[g].begin),
-              activation_stride_, in.rows, y, kChunk);
+    k_.matmul(w.type, w.row(first) + w.column_offset(groups[g].begin), w.stride, n, groups[g].end - groups[g].begin,
+              activation_.data() + row_bytes(format, groups[g].begin), activation_stride_, in.rows, y, kChunk);
     for (int t = 0; t < in.rows; ++t) {
       const float* row = y + t * kChunk;
       float squares = 0.0f;

@@ -83,29 +83,28 @@ class Device {
   Refusal attention(const SyncInput& in, uint64_t mask, Partial& out);
   void mlp(const SyncInput& in, uint64_t mask, Partial& out);
   const uint8_t* input_for(const SyncInput& in, const Tensor& w, Type input, size_t* stride);
-  void rows_of(const Tensor& w, const uint8_t* x, size_t x_stride, int T, const std::vector<Span>& spans,
-               float* y, size_t y_stride);
+  void rows_of(const Tensor& w, const uint8_t* x, size_t x_stride, int T, const std::vector<Span>& spans, float* y,
+               size_t y_stride);
   void prepare_rotations(const SyncInput& in);
   void rotate(float* x, int heads, int t) const;
   void store_keys_and_values(const SyncInput& in, const Layer& layer, Cache& cache);
-  void project(const Tensor& w, const std::vector<Span>& groups, int total_groups, const SyncInput& in,
-               Partial& out);
-  void project_chunk(const Tensor& w, const std::vector<Span>& groups, float limit, const SyncInput& in,
-                     int chunk, Partial& out);
+  void project(const Tensor& w, const std::vector<Span>& groups, int total_groups, const SyncInput& in, Partial& out);
+  void project_chunk(const Tensor& w, const std::vector<Span>& groups, float limit, const SyncInput& in, int chunk,
+                     Partial& out);
 
   std::shared_ptr<const Model> model_;
   const Kernels& k_;
   int n_ctx_;
   std::vector<std::unique_ptr<Cache>> slots_;
   Threads threads_;
-  float rope_step_ = 1.0f;          // ratio of the angles of neighbouring pairs
-  std::vector<uint32_t> rotated_;   // the positions that `rotations_` is for
-  std::vector<float> rotations_;    // (rows, rope_dims): cosine, sine of each pair
+  float rope_step_ = 1.0f;         // ratio of the angles of neighbouring pairs
+  std::vector<uint32_t> rotated_;  // the positions that `rotations_` is for
+  std::vector<float> rotations_;   // (rows, rope_dims): cosine, sine of each pair
 
   // Scratch of one compute, grown as needed.
   std::vector<float> q_, kv_, attended_, gate_, up_, scores_;
-  std::vector<float> squares_;      // (chunks, rows, groups): squared norm of a chunk of a group's output
-  std::vector<uint8_t> overflows_;  // (chunks, rows)
+  std::vector<float> squares_;       // (chunks, rows, groups): squared norm of a chunk of a group's output
+  std::vector<uint8_t> overflows_;   // (chunks, rows)
   std::vector<uint8_t> activation_;  // (rows, columns of the projection) in its activation format
   std::vector<uint8_t> converted_;
   std::vector<float> decoded_;

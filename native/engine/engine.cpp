@@ -13,7 +13,7 @@ namespace halo {
 
 namespace {
 
-constexpr int kRangeStep = 6;       // how far a row's exponent rises when a group left its range
+constexpr int kRangeStep = 6;  // how far a row's exponent rises when a group left its range
 constexpr int kMaxRangeRepeats = 24;
 
 void require(bool ok, const std::string& what) {
@@ -44,9 +44,9 @@ Engine::Engine(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int t
 void Engine::check_forward(int slot, const int32_t* tokens, int n) const {
   require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");
   require(n > 0, "forward needs at least one token");
-  require(slots_[slot].n_past + n <= n_ctx(), "the context of " + std::to_string(n_ctx()) + " positions is full: " +
-                                                  std::to_string(slots_[slot].n_past) + " used, " +
-                                                  std::to_string(n) + " asked for");
+  require(slots_[slot].n_past + n <= n_ctx(), "the context of " + std::to_string(n_ctx()) +
+                                                  " positions is full: " + std::to_string(slots_[slot].n_past) +
+                                                  " used, " + std::to_string(n) + " asked for");
   for (int i = 0; i < n; ++i) {
     require(tokens[i] >= 0 && tokens[i] < spec().vocab,
             "token " + std::to_string(tokens[i]) + " is not in the vocabulary");
@@ -174,7 +174,8 @@ void Engine::sync(SyncInput in, const Poll& poll) {
     ++counters_.requests;
     if (sum_.in_range()) break;
     if (repeat == kMaxRangeRepeats) {
-      throw Error("layer " + std::to_string(in.layer) + " gives values that are not finite: the model file may be damaged");
+      throw Error("layer " + std::to_string(in.layer) +
+                  " gives values that are not finite: the model file may be damaged");
     }
     ++counters_.range_repeats;
     for (int t = 0; t < in.rows; ++t) {

@@ -24,9 +24,9 @@ struct Scatter {
   const SyncInput* input = nullptr;
   Type input_format = Type::F32;
   int d = 0;
-  int groups = 0;                  // in the grid of this layer and part
-  uint32_t sync = 0;               // running number in the session
-  std::vector<uint64_t> masks;     // one per worker; an attention input goes to a worker with an empty mask too
+  int groups = 0;               // in the grid of this layer and part
+  uint32_t sync = 0;            // running number in the session
+  std::vector<uint64_t> masks;  // one per worker; an attention input goes to a worker with an empty mask too
 };
 
 class Exchange {

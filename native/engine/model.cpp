@@ -13,12 +13,11 @@ void require(bool ok, const std::string& what) {
 
 void check_shape(const Tensor& t, const std::string& name, int64_t rows, int64_t cols) {
   require(t.data != nullptr, "tensor " + name + " is missing");
-  require(t.rows == rows && t.cols == cols,
-          "tensor " + name + " has shape (" + std::to_string(t.rows) + ", " + std::to_string(t.cols) +
-              "), expected (" + std::to_string(rows) + ", " + std::to_string(cols) + ")");
+  require(t.rows == rows && t.cols == cols, "tensor " + name + " has shape (" + std::to_string(t.rows) + ", " +
+                                                std::to_string(t.cols) + "), expected (" + std::to_string(rows) + ", " +
+                                                std::to_string(cols) + ")");
   require(cols % info(t.type).block == 0, "tensor " + name + ": a row of " + std::to_string(cols) +
-                                              " values is not a whole number of " + info(t.type).name +
-                                              " blocks");
+                                              " values is not a whole number of " + info(t.type).name + " blocks");
 }
 
 void check_vector(const Tensor& t, const std::string& name, int64_t n) {

@@ -40,15 +40,15 @@ using Bounds = std::vector<int>;
 inline constexpr int kMaxGroups = 64;  // a mask of groups has 64 bits
 
 struct Layer {
-  Tensor attn_norm;       // (d)
-  Tensor wq;              // (heads * head_dim, d)
-  Tensor wk, wv;          // (kv_dim, d)
-  Tensor wo;              // (d, heads * head_dim)
-  Tensor ffn_norm;        // (d)
-  Tensor gate, up;        // (ff, d)
-  Tensor down;            // (d, ff)
-  Bounds head_groups;     // in KV heads
-  Bounds neuron_groups;   // in neurons
+  Tensor attn_norm;                  // (d)
+  Tensor wq;                         // (heads * head_dim, d)
+  Tensor wk, wv;                     // (kv_dim, d)
+  Tensor wo;                         // (d, heads * head_dim)
+  Tensor ffn_norm;                   // (d)
+  Tensor gate, up;                   // (ff, d)
+  Tensor down;                       // (d, ff)
+  Bounds head_groups;                // in KV heads
+  Bounds neuron_groups;              // in neurons
   Type attention_input = Type::F32;  // format of the layer input that q, k and v consume
   Type mlp_input = Type::F32;        // the same for gate and up
 

@@ -23,11 +23,16 @@ inline const TypeInfo* type_info(int type) {
   static constexpr TypeInfo q4_0{"Q4_0", 32, 18, Type::Q8_0};
   static constexpr TypeInfo q8_0{"Q8_0", 32, 34, Type::Q8_0};
   switch (type) {
-    case 0: return &f32;
-    case 1: return &f16;
-    case 2: return &q4_0;
-    case 8: return &q8_0;
-    default: return nullptr;
+    case 0:
+      return &f32;
+    case 1:
+      return &f16;
+    case 2:
+      return &q4_0;
+    case 8:
+      return &q8_0;
+    default:
+      return nullptr;
   }
 }
 
@@ -40,7 +45,7 @@ inline size_t row_bytes(Type type, int64_t n) {
 }
 
 struct BlockQ4_0 {
-  uint16_t scale;      // f16
+  uint16_t scale;       // f16
   uint8_t nibbles[16];  // value i in the low half of byte i, value i + 16 in the high half; minus 8
 };
 static_assert(sizeof(BlockQ4_0) == 18);

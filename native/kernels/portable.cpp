@@ -71,16 +71,20 @@ using Dot = float (*)(const uint8_t*, const uint8_t*, int);
 
 Dot dot_of(Type type) {
   switch (type) {
-    case Type::F32: return dot_f32;
-    case Type::F16: return dot_f16;
-    case Type::Q4_0: return dot_q4_0;
-    case Type::Q8_0: return dot_q8_0;
+    case Type::F32:
+      return dot_f32;
+    case Type::F16:
+      return dot_f16;
+    case Type::Q4_0:
+      return dot_q4_0;
+    case Type::Q8_0:
+      return dot_q8_0;
   }
   return nullptr;
 }
 
-void matmul(Type type, const uint8_t* w, size_t w_stride, int rows, int n, const uint8_t* x, size_t x_stride,
-            int T, float* y, size_t y_stride) {
+void matmul(Type type, const uint8_t* w, size_t w_stride, int rows, int n, const uint8_t* x, size_t x_stride, int T,
+            float* y, size_t y_stride) {
   const Dot dot = dot_of(type);
   for (int r = 0; r < rows; ++r) {
     for (int t = 0; t < T; ++t) y[t * y_stride + r] = dot(w + r * w_stride, x + t * x_stride, n);
@@ -104,18 +108,25 @@ void quantize_q8_0(const float* x, int n, BlockQ8_0* out) {
 
 void quantize(Type format, const float* x, int n, uint8_t* out) {
   switch (format) {
-    case Type::F32: std::memcpy(out, x, static_cast<size_t>(n) * 4); return;
+    case Type::F32:
+      std::memcpy(out, x, static_cast<size_t>(n) * 4);
+      return;
     case Type::F16:
       for (int i = 0; i < n; ++i) reinterpret_cast<uint16_t*>(out)[i] = f32_to_f16(x[i]);
       return;
-    case Type::Q8_0: quantize_q8_0(x, n, reinterpret_cast<BlockQ8_0*>(out)); return;
-    case Type::Q4_0: return;  // weights only
+    case Type::Q8_0:
+      quantize_q8_0(x, n, reinterpret_cast<BlockQ8_0*>(out));
+      return;
+    case Type::Q4_0:
+      return;  // weights only
   }
 }
 
 void dequantize(Type type, const uint8_t* in, int n, float* out) {
   switch (type) {
-    case Type::F32: std::memcpy(out, in, static_cast<size_t>(n) * 4); return;
+    case Type::F32:
+      std::memcpy(out, in, static_cast<size_t>(n) * 4);
+      return;
     case Type::F16:
       for (int i = 0; i < n; ++i) out[i] = f16_to_f32(reinterpret_cast<const uint16_t*>(in)[i]);
       return;
@@ -143,15 +154,15 @@ void silu_mul(const float* gate, const float* up, int n, float* out) {
   for (int i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exp_f32(-gate[i])) * up[i];
 }
 
-void attention(const float* q, int heads, const uint16_t* k, const uint16_t* v, size_t stride, int head_dim,
-               int n, float scale, float* scratch, float* out) {
+void attention(const float* q, int heads, const uint16_t* k, const uint16_t* v, size_t stride, int head_dim, int n,
+               float scale, float* scratch, float* out) {
   for (int h = 0; h < heads; ++h) {
     const float* query = q + static_cast<size_t>(h) * head_dim;
     float* result = out + static_cast<size_t>(h) * head_dim;
     float largest = -INFINITY;
     for (int p = 0; p < n; ++p) {
-      scratch[p] = scale * sum_in_lanes(k + p * stride, query, head_dim,
-                                        [](uint16_t a, float b) { return f16_to_f32(a) * b; });
+      scratch[p] =
+          scale * sum_in_lanes(k + p * stride, query, head_dim, [](uint16_t a, float b) { return f16_to_f32(a) * b; });
       largest = std::max(largest, scratch[p]);
     }
     float total = 0.0f;

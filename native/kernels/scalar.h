@@ -86,10 +86,18 @@ inline void sincos_f64(double x, double* s, double* c) {
   cr = cr * z - 0.5;
   cr = 1.0 + z * cr;
   switch (static_cast<int64_t>(q) & 3) {
-    case 0: *s = sr, *c = cr; break;
-    case 1: *s = cr, *c = -sr; break;
-    case 2: *s = -sr, *c = -cr; break;
-    default: *s = -cr, *c = sr; break;
+    case 0:
+      *s = sr, *c = cr;
+      break;
+    case 1:
+      *s = cr, *c = -sr;
+      break;
+    case 2:
+      *s = -sr, *c = -cr;
+      break;
+    default:
+      *s = -cr, *c = sr;
+      break;
   }
 }
 

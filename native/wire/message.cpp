@@ -91,8 +91,7 @@ Bytes encode_partial(const Header& request, Status status, Refusal reason, const
   h.payload = 0;
   Bytes out;
   const bool computed = status == Status::Ok || status == Status::Range;
-  const size_t value_bytes =
-      has_values(h) ? size_t(h.rows) * h.d * bytes_per_value(h.partial_format) : 0;
+  const size_t value_bytes = has_values(h) ? size_t(h.rows) * h.d * bytes_per_value(h.partial_format) : 0;
   h.payload = static_cast<uint32_t>(value_bytes);
   out.reserve(sizeof h + h.rows * (sizeof(PartialRow) + groups_in(h.mask) * sizeof(float)) + value_bytes);
   append(out, &h, 1);

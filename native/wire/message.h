@@ -86,8 +86,8 @@ Bytes encode_partial(const Header& request, Status status, Refusal reason, const
 // A partial as received; pointers into the message, which may be unaligned.
 struct PartialView {
   Header header;
-  std::vector<uint8_t> range;      // (rows)
-  const uint8_t* norms = nullptr;  // (rows, groups of the mask) f32
+  std::vector<uint8_t> range;       // (rows)
+  const uint8_t* norms = nullptr;   // (rows, groups of the mask) f32
   const uint8_t* values = nullptr;  // (rows, d), or null where there are none
 };
 bool decode_partial(const uint8_t* data, size_t size, PartialView* out);

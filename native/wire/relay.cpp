@@ -18,10 +18,14 @@ std::chrono::steady_clock::duration seconds(double s) {
 
 std::string refusal_text(uint16_t reason) {
   switch (static_cast<Refusal>(reason)) {
-    case Refusal::OldEpoch: return "refused a request: it is of an epoch that has passed";
-    case Refusal::CacheIncomplete: return "refused a request: its cache misses earlier positions";
-    case Refusal::BadRequest: return "refused a request: it does not fit its model (another version of HALO?)";
-    default: return "refused a request";
+    case Refusal::OldEpoch:
+      return "refused a request: it is of an epoch that has passed";
+    case Refusal::CacheIncomplete:
+      return "refused a request: its cache misses earlier positions";
+    case Refusal::BadRequest:
+      return "refused a request: it does not fit its model (another version of HALO?)";
+    default:
+      return "refused a request";
   }
 }
 
@@ -35,11 +39,7 @@ int rows_per_message(const Scatter& s, size_t max_message) {
 }  // namespace
 
 Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
-    : session_(session),
-      post_(std::move(post)),
-      options_(options),
-      heard_(workers, Clock::now()),
-      lost_(workers) {
+    : session_(session), post_(std::move(post)), options_(options), heard_(workers, Clock::now()), lost_(workers) {
   counters_.workers.resize(workers);
 }
 
@@ -215,9 +215,8 @@ void Relay::deliver(int worker, const uint8_t* data, size_t size) {
     ++counters_.bad_messages;
     return;
   }
-  const auto found = std::find_if(round_.begin(), round_.end(), [&](const Outstanding& r) {
-    return r.id == h.request && r.worker == worker;
-  });
+  const auto found = std::find_if(round_.begin(), round_.end(),
+                                  [&](const Outstanding& r) { return r.id == h.request && r.worker == worker; });
   if (found == round_.end() || !found->answer.empty()) {
     ++counters_.late_duplicates;
     return;

@@ -19,9 +19,9 @@
 namespace halo {
 
 struct RelayOptions {
-  size_t max_message = 65536;    // bytes; a request is cut into rows so that it and its answer stay below
-  double re_request_s = 0.5;     // ask again after this long without an answer
-  double patience_s = 4.0;       // a worker that says nothing for this long is lost
+  size_t max_message = 65536;  // bytes; a request is cut into rows so that it and its answer stay below
+  double re_request_s = 0.5;   // ask again after this long without an answer
+  double patience_s = 4.0;     // a worker that says nothing for this long is lost
 };
 
 class Relay : public Exchange {
