@@ -29,7 +29,7 @@ bool has_avx512() {
 bool always() { return true; }
 
 constexpr Variant kVariants[] = {
-    // best first
+// best first
 #if defined(__x86_64__)
     {&kAvx512, has_avx512},
 #endif

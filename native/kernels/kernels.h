@@ -26,7 +26,8 @@ struct Slice {
 struct Product {
   int panel;           // rows that are interleaved; 1: rows stay as they are in the file
   size_t block_bytes;  // bytes of one block of all rows of a panel
-  // Packs one panel from `rows` rows of the file's layout; rows that are missing become zeros. Null for panel 1.
+  // Packs one panel from `rows` rows of the file's layout; rows that are missing become zeros. Null where products
+  // read the file itself.
   void (*pack)(const uint8_t* w, size_t w_stride, int rows, int blocks, uint8_t* out);
   // y[t * y_stride + r] = dot(row row_begin + r of w, row t of x), for all rows of the slice and t < T.
   // x: prepared activations for the slice's columns, x_stride in bytes.

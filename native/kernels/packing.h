@@ -114,5 +114,11 @@ void pack_panel(const uint8_t* w, size_t w_stride, int rows, int blocks, uint8_t
   }
 }
 
+// Rows that stay as they are: only their place changes, from the file's small pages to huge ones.
+template <size_t Bytes>
+void copy_row(const uint8_t* w, size_t, int, int blocks, uint8_t* out) {
+  std::memcpy(out, w, blocks * Bytes);
+}
+
 }  // namespace
 }  // namespace halo

@@ -197,5 +197,5 @@ def test_bad_shapes_are_refused() -> None:
             matrix.multiply(x, row, column, np.zeros(y, np.float32))
     with pytest.raises(ValueError, match="blocks"):
         matrix.prepare(np.ones((2, 33), np.float32))
-    with pytest.raises(ValueError, match="known here: .*portable"):
+    with pytest.raises(ValueError, match=r"known here: .*portable"):
         _native.Kernels("sse9")

@@ -29,8 +29,6 @@ inline __m512 exp(__m512 x) {
   return _mm512_mask_mov_ps(small, _mm512_cmp_ps_mask(x, high, _CMP_GT_OQ), _mm512_set1_ps(__builtin_inff()));
 }
 
-inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1); }
-
 void silu_mul(const float* gate, const float* up, int n, float* out) {
   for (int i = 0; i < n; i += 16) {
     const __mmask16 m = first_lanes(n - i);

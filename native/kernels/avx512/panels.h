@@ -1,4 +1,5 @@
-// Walks the panels of a slice: 16 rows by up to 8 rows of activations at a time.
+// Walks the panels of a slice: 16 rows by up to 8 rows of activations at a time. Panels are read strictly in order,
+// which the processor fetches ahead by itself; asking for it measured 4 to 28% slower.
 #pragma once
 
 #include <immintrin.h>
@@ -10,8 +11,7 @@ namespace halo {
 namespace {
 namespace avx512 {
 
-constexpr int kRows = 16;     // of a panel: one lane each
-constexpr int kAhead = 4096;  // bytes between what is read and what is fetched into the cache
+constexpr int kRows = 16;  // of a panel: one lane each
 
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 inline __m512 load_f16(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
@@ -23,10 +23,20 @@ inline __m512i broadcast4(const void* p) {
   return _mm512_set1_epi32(four);
 }
 
-// The panel's block, asked for before the processor's own prefetcher dares to cross a page.
-template <int Bytes>
-inline void fetch_ahead(const uint8_t* w) {
-  for (int i = 0; i < Bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(w + kAhead + i), _MM_HINT_T0);
+// sum += the products of 16 weights of every row with 16 activations; q[j] has weights 4j .. 4j + 3. The broadcasts
+// are made from registers: the processor loads only one vector a cycle, but can do two operations.
+inline __m512i dot16(__m512i sum, const __m512i* q, const int8_t* x) {
+  const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+  sum = _mm512_dpbusd_epi32(sum, q[0], _mm512_shuffle_epi32(all, _MM_PERM_AAAA));
+  sum = _mm512_dpbusd_epi32(sum, q[1], _mm512_shuffle_epi32(all, _MM_PERM_BBBB));
+  sum = _mm512_dpbusd_epi32(sum, q[2], _mm512_shuffle_epi32(all, _MM_PERM_CCCC));
+  return _mm512_dpbusd_epi32(sum, q[3], _mm512_shuffle_epi32(all, _MM_PERM_DDDD));
+}
+
+// The same for 32; half of the broadcasts are loads, which keeps both the load unit and the shuffles busy.
+inline __m512i dot32(__m512i sum, const __m512i* q, const int8_t* x) {
+  for (int j = 0; j < 4; ++j) sum = _mm512_dpbusd_epi32(sum, q[j], broadcast4(x + 4 * j));
+  return dot16(sum, q + 4, x + 16);
 }
 
 template <typename Kernel, int T>
@@ -39,7 +49,6 @@ void tile(const uint8_t* panel, int blocks, const uint8_t* x, size_t x_stride, f
     xs[t] = x + t * x_stride;
   }
   for (int k = 0; k < blocks; ++k) {
-    if (T == 1) fetch_ahead<Kernel::kBytes>(panel);
     Kernel::template block<T>(panel, xs, sums);
     panel += Kernel::kBytes;
     for (int t = 0; t < T; ++t) xs[t] += Kernel::kActivationBytes;

@@ -29,9 +29,7 @@ struct Q45_K {
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const int8_t* x = reinterpret_cast<const PreparedQ8K*>(xs[t])->values + 32 * run;
-        __m512i a = _mm512_setzero_si512();
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; ++j) a = _mm512_dpbusd_epi32(a, q[j], broadcast4(x + 4 * j));
+        const __m512i a = dot32(_mm512_setzero_si512(), q, x);
         total[t] = _mm512_add_epi32(total[t], _mm512_mullo_epi32(a, scale));
       }
     }

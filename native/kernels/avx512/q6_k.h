@@ -37,8 +37,7 @@ struct Q6_K {
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         const auto* x = reinterpret_cast<const PreparedQ8K*>(xs[t]);
-        __m512i a = _mm512_set1_epi32(x->minus_32[run]);
-        for (int j = 0; j < 4; ++j) a = _mm512_dpbusd_epi32(a, q[j], broadcast4(x->values + 16 * run + 4 * j));
+        const __m512i a = dot16(_mm512_set1_epi32(x->minus_32[run]), q, x->values + 16 * run);
         total[t] = _mm512_add_epi32(total[t], _mm512_mullo_epi32(a, scale));
       }
     }

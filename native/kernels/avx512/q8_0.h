@@ -20,9 +20,7 @@ struct Q8_0 {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const auto* x = reinterpret_cast<const PreparedQ8*>(xs[t]);
-      __m512i a = _mm512_set1_epi32(x->minus_128);
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j) a = _mm512_dpbusd_epi32(a, q[j], broadcast4(x->values + 4 * j));
+      const __m512i a = dot32(_mm512_set1_epi32(x->minus_128), q, x->values);
       sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), _mm512_mul_ps(scale, _mm512_set1_ps(x->scale)), sums[t]);
     }
   }
