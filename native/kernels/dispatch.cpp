@@ -32,6 +32,7 @@ constexpr Variant kVariants[] = {
 // best first
 #if defined(__x86_64__)
     {&kAvx512, has_avx512},
+    {&kAvx2, has_avx2},
 #endif
     {&kPortable, always},
 };
