@@ -79,8 +79,9 @@ void plain_tile(const uint8_t* w, size_t w_stride, const float* const* x, int n,
     for (int c = 0; c < kChains; c += 2) {
       __m512 xs[T][2];
       for (int t = 0; t < T; ++t) {
-        xs[t][0] = loaded_once(_mm512_loadu_ps(x[t] + i + 16 * c));
-        xs[t][1] = loaded_once(_mm512_loadu_ps(x[t] + i + 16 * c + 16));
+        xs[t][0] = _mm512_loadu_ps(x[t] + i + 16 * c);
+        xs[t][1] = _mm512_loadu_ps(x[t] + i + 16 * c + 16);
+        if (R > 1) xs[t][0] = loaded_once(xs[t][0]), xs[t][1] = loaded_once(xs[t][1]);
       }
       for (int r = 0; r < R; ++r) {
         __m512 v[2];
@@ -93,7 +94,7 @@ void plain_tile(const uint8_t* w, size_t w_stride, const float* const* x, int n,
     }
   }
 #pragma GCC unroll 4
-  for (int c = 0; c < kChains; ++c) {
+  for (int c = 0; i < n && c < kChains; ++c) {
     const __mmask16 rest = first_lanes(n - i - 16 * c);
     for (int r = 0; r < R; ++r) {
       const __m512 v = W::load(w + r * w_stride + (i + 16 * c) * W::kBytes, rest);
