@@ -6,6 +6,7 @@ speed does not depend on them.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Sequence
@@ -72,10 +73,8 @@ class _LlamaCpp:
 
 def _engines(path: Path, n_ctx: int, threads: int) -> list[_Engine]:
     engines: list[_Engine] = [_Ours(path, n_ctx, threads)]
-    try:
+    with contextlib.suppress(ImportError):
         engines.append(_LlamaCpp(path, n_ctx, threads))
-    except ImportError:
-        pass
     return engines
 
 
