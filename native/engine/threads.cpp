@@ -1,70 +1,100 @@
-// Threads: spans are static, so that the same thread touches the same weights at every token. A thread spins
+// A job is cut into a few even pieces per thread, and whoever is free takes the next one: where other processes want
+// the same cores, a thread that the system has put aside delays one piece, not its whole share. A thread spins
 // briefly for the next job (a layer's phases follow each other in microseconds), then sleeps.
 #include "engine/threads.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace halo {
 
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(30);
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr int kPiecesPerThread = 4;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 template <typename Ready>
 bool spin_until(Ready ready) {
   const auto end = std::chrono::steady_clock::now() + kSpin;
   do {
-    if (ready()) return true;
+    for (int i = 0; i < 16; ++i) {
+      if (ready()) return true;
+      pause();
+    }
   } while (std::chrono::steady_clock::now() < end);
-  return ready();
+  return false;
 }
+
+uint32_t pieces_of(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 16 & 0xffff); }
+uint32_t next_of(uint64_t ticket) { return static_cast<uint32_t>(ticket & 0xffff); }
 
 }  // namespace
 
 Threads::Threads(int n) {
-  for (int i = 1; i < n; ++i) pool_.emplace_back(&Threads::work, this, i);
+  for (int i = 1; i < n; ++i) pool_.emplace_back(&Threads::run, this, i);
 }
 
 Threads::~Threads() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
-    ++generation_;
   }
   wake_.notify_all();
   for (std::thread& t : pool_) t.join();
 }
 
-void Threads::split(int n, const std::function<void(int, int, int)>& job) {
+void Threads::split(int n, const Job& job) {
   if (pool_.empty() || n <= 1) {
     if (n > 0) job(0, n, 0);
     return;
   }
-  {
+  const int pieces = std::min(n, kPiecesPerThread * size());
+  job_ = &job;
+  n_ = n;
+  done_ = 0;
+  ticket_ = ((ticket_ >> 32) + 1) << 32 | static_cast<uint64_t>(pieces) << 16;
+  if (sleeping_ != 0) {  // whoever falls asleep from here on has seen the ticket
     std::lock_guard<std::mutex> lock(mutex_);
-    job_ = &job;
-    n_ = n;
-    running_ = static_cast<int>(pool_.size());
-    ++generation_;
+    wake_.notify_all();
   }
-  wake_.notify_all();
-  job(0, static_cast<int>(int64_t{n} / size()), 0);
-  while (!spin_until([&] { return running_.load() == 0; })) std::this_thread::yield();
+  while (work_on_one_piece(0)) {
+  }
+  while (!spin_until([&] { return done_ == pieces; })) std::this_thread::yield();
 }
 
-void Threads::work(int thread) {
-  uint64_t seen = 0;
-  for (;;) {
-    if (!spin_until([&] { return generation_.load() != seen; })) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return generation_.load() != seen; });
+bool Threads::has_piece() const {
+  const uint64_t ticket = ticket_;
+  return next_of(ticket) < pieces_of(ticket);
+}
+
+bool Threads::work_on_one_piece(int thread) {
+  uint64_t ticket = ticket_;
+  do {
+    if (next_of(ticket) >= pieces_of(ticket)) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1));
+  const int64_t piece = next_of(ticket), pieces = pieces_of(ticket);
+  (*job_)(static_cast<int>(n_ * piece / pieces), static_cast<int>(n_ * (piece + 1) / pieces), thread);
+  ++done_;
+  return true;
+}
+
+void Threads::run(int thread) {
+  while (!stop_) {
+    while (work_on_one_piece(thread)) {
     }
-    seen = generation_.load();
-    if (stop_) return;
-    const int begin = static_cast<int>(int64_t{n_} * thread / size());
-    const int end = static_cast<int>(int64_t{n_} * (thread + 1) / size());
-    if (begin < end) (*job_)(begin, end, thread);
-    --running_;
+    if (spin_until([&] { return has_piece() || stop_; })) continue;
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++sleeping_;
+    wake_.wait(lock, [&] { return has_piece() || stop_; });
+    --sleeping_;
   }
 }
 
