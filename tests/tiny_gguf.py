@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -30,6 +31,8 @@ class Shape:
     tied: bool = False
     down_scale: float = 1.0  # of layer 1's MLP: large values drive `fixed` partials out of their range
 
+
+K_SHAPE = Shape(d=512, n_layers=2, ff=768)  # the smallest with several groups where blocks are 256 wide
 
 TOKENS = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % i for i in range(256)] + [b"\xe2\x96\x81"]
 TOKENS += [bytes([c]) for c in range(33, 93)]  # 320 in all
@@ -59,17 +62,40 @@ def _metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_unk_token_id(0)
 
 
+# Kinds that are mixtures: the type of these matrices, all others have the first type.
+MIXTURES = {
+    "Q4_K_M": ("Q4_K", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
+    "Q4_0+F16": ("Q4_0", {"attn_v": "F16", "ffn_up": "F16"}),  # weights of one sync that consume different formats
+}
+# K-quants, which the gguf package reads but does not write: where the f16 scale and min are, and their sizes for
+# random quants to have a standard deviation of 1.
+K_QUANTS = {"Q4_K": ((0, 1 / 250), (2, 0.03)), "Q5_K": ((0, 1 / 500), (2, 0.031)), "Q6_K": ((208, 1 / 1370),)}
+
+
+def random_matrix(random: np.random.Generator, kind: str, rows: int, columns: int, scale: float) -> NDArray[Any]:
+    """A matrix of standard deviation `scale`, about: quantised normal values, or random K blocks."""
+    quant = gguf.GGMLQuantizationType[kind]
+    if kind not in K_QUANTS:
+        return gguf.quants.quantize((random.standard_normal((rows, columns)) * scale).astype(np.float32), quant)
+    values, size = gguf.GGML_QUANT_SIZES[quant]
+    blocks = random.integers(0, 256, (rows * columns // values, size), np.uint8)
+    for at, unit in K_QUANTS[kind]:
+        blocks[:, at : at + 2] = np.full((len(blocks), 1), unit * scale, np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
 def write_tiny(path: Path, kind: str = "F32", shape: Shape | None = None, seed: int = 7) -> Path:
-    """Write a model of the ggml type `kind`; returns `path`."""
+    """Write a model of the ggml type `kind`, or of a mixture; returns `path`."""
     shape = shape or Shape()
     random = np.random.default_rng(seed)
-    quant = gguf.GGMLQuantizationType[kind]
+    usual, others = MIXTURES.get(kind, (kind, {}))
     writer = gguf.GGUFWriter(str(path), "llama")
     _metadata(writer, shape)
 
     def matrix(name: str, rows: int, columns: int, scale: float) -> None:
-        values: NDArray[np.float32] = (random.standard_normal((rows, columns)) * scale).astype(np.float32)
-        writer.add_tensor(name, gguf.quants.quantize(values, quant), raw_dtype=quant)
+        this = others.get(name.split(".")[-2], usual)
+        values = random_matrix(random, this, rows, columns, scale)
+        writer.add_tensor(name, values, raw_dtype=gguf.GGMLQuantizationType[this])
 
     def norm(name: str) -> None:
         writer.add_tensor(name, (1 + 0.1 * random.standard_normal(shape.d)).astype(np.float32))
@@ -101,7 +127,7 @@ def write_tiny(path: Path, kind: str = "F32", shape: Shape | None = None, seed: 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a tiny random LLaMA GGUF file for tests.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--type", default="F32", choices=["F32", "F16", "Q8_0", "Q4_0"])
+    parser.add_argument("--type", default="F32", choices=["F32", "F16", "BF16", "Q8_0", "Q4_0"])
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     print(write_tiny(args.out, args.type, seed=args.seed))

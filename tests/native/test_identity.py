@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from halo.model import Model, open_model
 from tests.conftest import TinyModel
 from tests.native.in_process import LocalCell, alone, lossy, run
-from tests.tiny_gguf import Shape
+from tests.tiny_gguf import K_SHAPE, Shape
 
-TYPES = ["F32", "F16", "Q8_0", "Q4_0"]
+TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0+F16", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M"]
 TOKENS = np.random.default_rng(1).integers(3, 320, 70).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
 def models(tiny_model: TinyModel) -> dict[str, Model]:
-    return {kind: open_model(tiny_model(kind)) for kind in TYPES}
+    return {kind: open_model(tiny_model(kind, K_SHAPE if "_K" in kind else None)) for kind in TYPES}
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,14 +69,16 @@ def test_a_group_out_of_range_repeats_the_sync_and_changes_no_bit(
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_fixed_is_as_precise_as_f32(models: dict[str, Model], kind: str) -> None:
-    tolerance = {"F32": 2e-3, "F16": 2e-2}.get(kind, 0.1)  # quantised inputs turn one rounding into a step
+    tolerance = {"F32": 2e-3, "F16": 2e-2, "BF16": 5e-2}.get(
+        kind, 0.1
+    )  # quantised inputs turn one rounding into a step
     exact = alone(models[kind], TOKENS, "f32")
     assert np.abs(alone(models[kind], TOKENS) - exact).max() < tolerance * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_f32_partials_agree_across_workers_within_rounding(models: dict[str, Model], kind: str) -> None:
-    tolerance = {"F32": 2e-3, "F16": 2e-2}.get(kind, 0.1)
+    tolerance = {"F32": 2e-3, "F16": 2e-2, "BF16": 5e-2}.get(kind, 0.1)
     cell = LocalCell(models[kind], 3, partials="f32")
     exact = alone(models[kind], TOKENS, "f32")
     assert np.abs(run(cell.engine, TOKENS, [9]) - exact).max() < tolerance * np.abs(exact).max()

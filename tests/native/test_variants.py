@@ -1,0 +1,71 @@
+"""Whole models with each kernel variant: the same within rounding, the same bits with any threads, little memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from halo import _native
+from tests.conftest import TinyModel
+from tests.tiny_gguf import K_SHAPE, Shape, write_tiny
+
+SCRIPT = """
+import sys
+import numpy as np
+from halo import _native
+from halo.model import open_model
+path, out, threads = sys.argv[1:]
+engine = _native.Engine(open_model(path).native, 128, threads=int(threads))
+np.save(out, engine.forward(0, np.arange(3, 103, dtype=np.int32), True))
+"""
+
+
+def logits(isa: str, path: Path, out: Path, threads: int = 1) -> NDArray[np.float32]:
+    environment = {**os.environ, "HALO_ISA": isa}
+    subprocess.run([sys.executable, "-c", SCRIPT, path, out, str(threads)], env=environment, check=True, timeout=120)
+    return np.load(out)
+
+
+@pytest.mark.parametrize("isa", _native.variants())
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q5_K"])
+def test_every_variant_runs_every_kind_of_model(isa: str, kind: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    path = tiny_model(kind, K_SHAPE if "_K" in kind else None)
+    ours = logits(isa, path, tmp_path / "ours.npy", threads=2)
+    reference = logits("portable", path, tmp_path / "reference.npy")
+    tolerance = {"F32": 2e-3, "F16": 2e-2, "BF16": 5e-2}.get(kind, 0.1)  # a rounding of activations becomes a step
+    assert np.abs(ours - reference).max() < tolerance * np.abs(reference).max()
+    assert np.array_equal(ours, logits(isa, path, tmp_path / "alone.npy", threads=1))
+
+
+def test_a_variant_that_is_unknown_is_an_error_that_names_the_known_ones() -> None:
+    code = "from halo import _native; _native.isa()"
+    environment = {**os.environ, "HALO_ISA": "sse9"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "HALO_ISA=sse9" in done.stderr and "portable" in done.stderr
+
+
+RESIDENT = """
+import re, sys
+from pathlib import Path
+from halo import _native
+from halo.model import open_model
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+before = resident()
+model = open_model(sys.argv[1])
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_K_M", "F16"])
+def test_packed_weights_are_not_in_memory_twice(kind: str, tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "larger.gguf", kind, Shape(d=2048, n_layers=2, n_heads=16, n_kv_heads=4, ff=8192))
+    done = subprocess.run([sys.executable, "-c", RESIDENT, path], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 1.05 * path.stat().st_size + (2 << 20)
