@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pybind11
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 
@@ -19,7 +22,8 @@ class CMakeBuild(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        build = Path(self.build_temp).resolve() / ext.name
+        # Kept between builds, so that the next one compiles only what changed.
+        build = ROOT / "build" / f"native-{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
         build.mkdir(parents=True, exist_ok=True)
         configure = [
             "cmake",
@@ -36,4 +40,21 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
 
 
-setup(ext_modules=[Extension("halo._native", sources=[])], cmdclass={"build_ext": CMakeBuild})
+class BuildWithDemoModel(build_py):
+    """Put the demo model into the package; an editable install finds it in models/."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "halo" / "demo"
+            target.mkdir(parents=True, exist_ok=True)
+            for model in sorted((ROOT / "models").glob("halo-demo-*.gguf")):
+                shutil.copy2(model, target)
+
+
+setup(
+    packages=find_packages(include=["halo", "halo.*"]),
+    package_data={"halo": ["py.typed"]},
+    ext_modules=[Extension("halo._native", sources=[])],
+    cmdclass={"build_ext": CMakeBuild, "build_py": BuildWithDemoModel},
+)

@@ -1,0 +1,182 @@
+"""Opens a model: GGUF file -> spec, grid, and the native model that computes with its mapped weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from halo import _native
+from halo.errors import ModelError
+from halo.model.gguf import GgufFile, TensorInfo, read_gguf
+from halo.model.grid import attention_bounds, mlp_bounds
+
+BLOCKS = {0: 1, 1: 1, 2: 32, 8: 32}  # values a block, of the types that the kernels compute
+
+_N = TypeVar("_N", int, float)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The dimensions of a model of the `llama` architecture."""
+
+    n_layers: int
+    d: int  # embedding length
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    ff: int  # neurons of the MLP
+    vocab: int
+    rope_dims: int
+    rope_base: float
+    norm_eps: float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Boundaries of the groups, per layer: in KV heads and in neurons."""
+
+    attention: list[list[int]]
+    mlp: list[list[int]]
+
+
+class Model:
+    """An open model file. `native` shares the mapping, so closing waits for the engines that use it."""
+
+    def __init__(self, file: GgufFile, spec: Spec, grid: Grid, native: _native.Model) -> None:
+        self.file, self.spec, self.grid, self.native = file, spec, grid, native
+        self.path = file.path
+        self.identity = file.identity
+        self.n_ctx_train = int(file.metadata.get("llama.context_length", 0)) or 2048
+        self.name = str(file.metadata.get("general.name") or file.path.stem)
+
+    @property
+    def types(self) -> str:
+        """The types of the matrices, the most frequent first, as in "Q4_0+Q8_0"."""
+        kinds = [t.type_name for t in self.file.tensors.values() if len(t.shape) > 1]
+        return "+".join(sorted(set(kinds), key=lambda k: (-kinds.count(k), k)))
+
+
+class _Metadata:
+    """Typed look-ups of `llama.*` keys, with an error that names the key."""
+
+    def __init__(self, file: GgufFile) -> None:
+        self.file = file
+
+    def number(self, key: str, kind: type[_N], default: _N | None = None) -> _N:
+        value = self.file.metadata.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ModelError(f"{self.file.path}: the metadata key {key} is missing or not a number.")
+        return kind(value)
+
+    def count(self, key: str, default: int | None = None) -> int:
+        n = self.number(key, int, default)
+        if not 1 <= n <= 1 << 24:
+            raise ModelError(f"{self.file.path}: the metadata key {key} has the impossible value {n}.")
+        return n
+
+
+def _check_architecture(file: GgufFile) -> None:
+    architecture = file.metadata.get("general.architecture")
+    if architecture != "llama":
+        raise ModelError(
+            f"{file.path} is a model of the architecture {architecture!r}; HALO runs 'llama' (Llama, TinyLlama, "
+            "Mistral, SmolLM2 and others of that family)."
+        )
+    scaling = file.metadata.get("llama.rope.scaling.type", "none")
+    if scaling != "none":
+        raise ModelError(f"{file.path} wants rope scaling {scaling!r}, which HALO does not compute yet.")
+    if int(file.metadata.get("llama.expert_count") or 0) > 0:
+        raise ModelError(f"{file.path} is a mixture of experts, which HALO does not compute.")
+
+
+def _read_spec(file: GgufFile) -> Spec:
+    meta = _Metadata(file)
+    embedding = _tensor(file, "token_embd.weight")
+    heads = meta.count("llama.attention.head_count")
+    d = meta.count("llama.embedding_length")
+    head_dim = meta.count("llama.attention.key_length", max(1, d // heads))
+    if meta.count("llama.attention.value_length", head_dim) != head_dim:
+        raise ModelError(f"{file.path}: keys and values of different lengths are not supported.")
+    return Spec(
+        n_layers=meta.count("llama.block_count"),
+        d=d,
+        n_heads=heads,
+        n_kv_heads=meta.count("llama.attention.head_count_kv", heads),
+        head_dim=head_dim,
+        ff=meta.count("llama.feed_forward_length"),
+        vocab=embedding.shape[-1],
+        rope_dims=meta.count("llama.rope.dimension_count", head_dim),
+        rope_base=meta.number("llama.rope.freq_base", float, 10000.0),
+        norm_eps=meta.number("llama.attention.layer_norm_rms_epsilon", float, 1e-5),
+    )
+
+
+def _tensor(file: GgufFile, name: str) -> TensorInfo:
+    try:
+        return file.tensors[name]
+    except KeyError:
+        raise ModelError(
+            f"{file.path} has no tensor {name!r}: it may be one part of a split file, or damaged."
+        ) from None
+
+
+_GLOBAL_TENSORS = {"token_embd.weight", "output_norm.weight", "output.weight"}
+_LAYER_TENSORS = {
+    f"{name}.weight"
+    for name in ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
+}  # fmt: skip
+
+
+def _check_tensors(file: GgufFile, spec: Spec) -> None:
+    """Every tensor is known and of a type that is computed: a model is run as it is, or not at all."""
+    for name, tensor in file.tensors.items():
+        parts = name.split(".", 2)
+        in_layer = len(parts) == 3 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in _LAYER_TENSORS
+        if not in_layer and name not in _GLOBAL_TENSORS:
+            raise ModelError(f"{file.path} has a tensor {name!r} that HALO does not know how to compute with.")
+        if tensor.type not in BLOCKS:
+            raise ModelError(
+                f"{file.path} has weights of the type {tensor.type_name} (tensor {name!r}); HALO computes F32, F16, "
+                "Q8_0 and Q4_0. Quantise the model to one of those with llama.cpp's llama-quantize."
+            )
+    for layer in range(spec.n_layers):
+        for name in _LAYER_TENSORS:
+            _tensor(file, f"blk.{layer}.{name}")
+
+
+def _make_grid(file: GgufFile, spec: Spec) -> Grid:
+    columns = spec.n_heads // max(1, spec.n_kv_heads) * spec.head_dim
+    layers = range(spec.n_layers)
+    return Grid(
+        attention=[
+            attention_bounds(spec.n_kv_heads, columns, BLOCKS[file.tensors[f"blk.{i}.attn_output.weight"].type])
+            for i in layers
+        ],
+        mlp=[mlp_bounds(spec.ff, BLOCKS[file.tensors[f"blk.{i}.ffn_down.weight"].type]) for i in layers],
+    )
+
+
+def _table(file: GgufFile) -> dict[str, tuple[int, int, int, int]]:
+    def rows(shape: tuple[int, ...]) -> int:
+        product = 1
+        for extent in shape[1:]:
+            product *= extent
+        return min(product, 1 << 40)
+
+    return {t.name: (t.type, rows(t.shape), t.shape[0], t.offset) for t in file.tensors.values()}
+
+
+def open_model(path: Path | str) -> Model:
+    """Open a GGUF model file. Raises ModelError: what is wrong with it and what to try."""
+    file = read_gguf(Path(path))
+    _check_architecture(file)
+    spec = _read_spec(file)
+    _check_tensors(file, spec)
+    grid = _make_grid(file, spec)
+    arguments: dict[str, Any] = asdict(spec)
+    try:
+        native = _native.Model(file.data, arguments, _table(file), grid.attention, grid.mlp)
+    except ValueError as e:
+        raise ModelError(f"{file.path} cannot be run: {e}. If the file is not damaged, please report it.") from e
+    return Model(file, spec, grid, native)

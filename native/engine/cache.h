@@ -1,0 +1,46 @@
+// The f16 cache of keys and values of one slot, for all KV heads of all layers.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/model.h"
+
+namespace halo {
+
+// Rows 0 .. filled(layer) - 1 are complete for the slot's present epoch. A scatter of a newer epoch at position
+// p invalidates everything from p on; one of an older epoch is refused by the caller.
+class Cache {
+ public:
+  Cache(const Spec& spec, int n_ctx)
+      : n_ctx_(n_ctx),
+        kv_dim_(spec.kv_dim()),
+        filled_(spec.layers, 0),
+        // Untouched pages cost nothing: a context that is never filled is never resident.
+        keys_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]),
+        values_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]) {}
+
+  uint16_t* key(int layer, int position) { return keys_.get() + at(layer, position); }      // (kv_dim)
+  uint16_t* value(int layer, int position) { return values_.get() + at(layer, position); }  // (kv_dim)
+  size_t stride() const { return kv_dim_; }
+
+  uint32_t epoch() const { return epoch_; }
+  int filled(int layer) const { return filled_[layer]; }
+  void fill(int layer, int end) { filled_[layer] = std::max(filled_[layer], end); }
+  void enter(uint32_t epoch, int position) {
+    epoch_ = epoch;
+    for (int& n : filled_) n = std::min(n, position);
+  }
+
+ private:
+  size_t at(int layer, int position) const { return (size_t(layer) * n_ctx_ + position) * kv_dim_; }
+
+  int n_ctx_, kv_dim_;
+  uint32_t epoch_ = 0;
+  std::vector<int> filled_;
+  std::unique_ptr<uint16_t[]> keys_, values_;
+};
+
+}  // namespace halo

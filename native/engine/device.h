@@ -1,0 +1,114 @@
+// One device's arithmetic: the outputs of any set of a layer's groups, from the layer input. The hub and every
+// worker run this same code, so who computes a group changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/cache.h"
+#include "engine/model.h"
+#include "engine/threads.h"
+#include "kernels/kernels.h"
+
+namespace halo {
+
+// How partials are represented; numbers are those of the wire format. F16 is reserved.
+enum class PartialFormat : uint8_t { F32 = 0, F16 = 1, Fixed = 2 };
+
+// `Fixed` keeps this many bits below the residual's exponent: resolution 2^(exponent - 20).
+inline constexpr int kFixedBits = 20;
+
+// Exponents that `Fixed` can carry: floats scale by 2^(20 - exponent) without leaving their range.
+inline int16_t clamp_exponent(int e) { return static_cast<int16_t>(e < -60 ? -60 : (e > 120 ? 120 : e)); }
+
+// Rows of one compute, and of one message.
+inline constexpr int kMaxRows = 32;
+
+// The largest |value| that one group may contribute in `Fixed`, so that the sum over all `groups` fits 32 bits.
+// It depends on the grid alone: whether a row overflows must not depend on who computes what.
+inline float fixed_limit(int groups) {
+  int bits = 0;
+  while ((1 << bits) < groups) ++bits;
+  return static_cast<float>(int64_t{1} << (30 - bits));
+}
+
+// What a device is asked: rows of one slot at one sync. Pointers are borrowed.
+struct SyncInput {
+  int layer = 0;
+  Part part = Part::Attention;
+  int slot = 0;
+  uint32_t epoch = 0;
+  int rows = 0;
+  const uint32_t* positions = nullptr;  // (rows), consecutive
+  const int16_t* exponents = nullptr;   // (rows), of `Fixed`
+  const uint8_t* h = nullptr;           // (rows, d) in the layer's input format
+  size_t h_stride = 0;
+  PartialFormat format = PartialFormat::Fixed;
+};
+
+// The sum over the asked groups; only the vector of the asked format is used.
+struct Partial {
+  std::vector<int32_t> fixed;  // (rows, d), in units of 2^(exponent - 20)
+  std::vector<float> f32;      // (rows, d)
+  std::vector<uint8_t> range;  // (rows): 1 where a group's output left the range of `Fixed`
+  std::vector<float> norms;    // (rows, groups of the mask): norm of each group's output
+  bool in_range() const;
+};
+
+// Why a device does not compute; numbers are those of the wire format.
+enum class Refusal : uint16_t { None = 0, OldEpoch = 1, CacheIncomplete = 2, BadRequest = 3 };
+
+class Device {
+ public:
+  Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads);
+
+  // Computes the groups of `mask`; an attention input always goes into the cache, even with no group.
+  // Rows, positions and slot must be in range (the caller checks what comes from outside).
+  Refusal compute(const SyncInput& in, uint64_t mask, Partial& out);
+
+  const Model& model() const { return *model_; }
+  int n_ctx() const { return n_ctx_; }
+  int n_slots() const { return static_cast<int>(slots_.size()); }
+  Cache& slot(int i);
+
+  // Exposed for the engine's head: y (T, rows of w) = x w^T, on all threads.
+  void product(const Tensor& w, const uint8_t* x, size_t x_stride, int T, float* y);
+
+ private:
+  struct Span {  // a run of columns of the output projection, one group's
+    int begin, end;
+  };
+
+  Refusal attention(const SyncInput& in, uint64_t mask, Partial& out);
+  void mlp(const SyncInput& in, uint64_t mask, Partial& out);
+  const uint8_t* input_for(const SyncInput& in, const Tensor& w, Type input, size_t* stride);
+  void rows_of(const Tensor& w, const uint8_t* x, size_t x_stride, int T, const std::vector<Span>& spans, float* y,
+               size_t y_stride);
+  void prepare_rotations(const SyncInput& in);
+  void rotate(float* x, int heads, int t) const;
+  void store_keys_and_values(const SyncInput& in, const Layer& layer, Cache& cache);
+  void project(const Tensor& w, const std::vector<Span>& groups, int total_groups, const SyncInput& in, Partial& out);
+  void project_chunk(const Tensor& w, const std::vector<Span>& groups, float limit, const SyncInput& in, int chunk,
+                     Partial& out);
+
+  std::shared_ptr<const Model> model_;
+  const Kernels& k_;
+  int n_ctx_;
+  std::vector<std::unique_ptr<Cache>> slots_;
+  Threads threads_;
+  float rope_step_ = 1.0f;         // ratio of the angles of neighbouring pairs
+  std::vector<uint32_t> rotated_;  // the positions that `rotations_` is for
+  std::vector<float> rotations_;   // (rows, rope_dims): cosine, sine of each pair
+
+  // Scratch of one compute, grown as needed.
+  std::vector<float> q_, kv_, attended_, gate_, up_, scores_;
+  std::vector<float> squares_;       // (chunks, rows, groups): squared norm of a chunk of a group's output
+  std::vector<uint8_t> overflows_;   // (chunks, rows)
+  std::vector<uint8_t> activation_;  // (rows, columns of the projection) in its activation format
+  std::vector<uint8_t> converted_;
+  std::vector<float> decoded_;
+  size_t activation_stride_ = 0;
+};
+
+}  // namespace halo

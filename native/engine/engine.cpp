@@ -1,0 +1,243 @@
+// A token's way, as in DESIGN: embed; per layer two syncs, each of them normed input -> groups here and elsewhere
+// -> residual; then the head.
+#include "engine/engine.h"
+
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "engine/error.h"
+
+namespace halo {
+
+namespace {
+
+constexpr int kRangeStep = 6;  // how far a row's exponent rises when a group left its range
+constexpr int kMaxRangeRepeats = 24;
+
+void require(bool ok, const std::string& what) {
+  if (!ok) throw std::invalid_argument(what);
+}
+
+// Limits how often a poll that is dear (it may take Python's lock) is made.
+class Throttle {
+ public:
+  explicit Throttle(const Engine::Poll& poll) : poll_(poll) {}
+  void operator()() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_) return;
+    next_ = now + std::chrono::milliseconds(50);
+    poll_();
+  }
+
+ private:
+  const Engine::Poll& poll_;
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads, PartialFormat partials)
+    : device_(std::move(model), n_ctx, n_slots, threads), partials_(partials), slots_(n_slots) {}
+
+void Engine::check_forward(int slot, const int32_t* tokens, int n) const {
+  require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");
+  require(n > 0, "forward needs at least one token");
+  require(slots_[slot].n_past + n <= n_ctx(), "the context of " + std::to_string(n_ctx()) +
+                                                  " positions is full: " + std::to_string(slots_[slot].n_past) +
+                                                  " used, " + std::to_string(n) + " asked for");
+  for (int i = 0; i < n; ++i) {
+    require(tokens[i] >= 0 && tokens[i] < spec().vocab,
+            "token " + std::to_string(tokens[i]) + " is not in the vocabulary");
+  }
+}
+
+void Engine::forward(int slot, const int32_t* tokens, int n, bool all_logits, float* logits, const Poll& poll) {
+  check_forward(slot, tokens, n);
+  cancelled_ = false;
+  Throttle throttled(poll);
+  const Poll check = [&] {
+    if (cancelled_) throw Interrupted();
+    throttled();
+  };
+  for (int done = 0; done < n; done += kMaxRows) {
+    const int rows = std::min(kMaxRows, n - done);
+    const bool last = done + rows == n;
+    try {
+      if (all_logits) {
+        batch(slot, tokens + done, rows, logits + size_t(done) * spec().vocab, rows, check);
+      } else {
+        batch(slot, tokens + done, rows, logits, last ? 1 : 0, check);
+      }
+    } catch (...) {
+      roll_back(slot);
+      throw;
+    }
+    slots_[slot].n_past += rows;
+    counters_.tokens += rows;
+  }
+}
+
+void Engine::batch(int slot, const int32_t* tokens, int rows, float* logits, int logit_rows, const Poll& poll) {
+  const SlotState& state = slots_[slot];
+  positions_.resize(rows);
+  exponents_.resize(rows);
+  for (int t = 0; t < rows; ++t) positions_[t] = static_cast<uint32_t>(state.n_past + t);
+  embed(tokens, rows);
+  SyncInput in;
+  in.slot = slot;
+  in.epoch = state.epoch;
+  in.rows = rows;
+  in.format = partials_;
+  for (in.layer = 0; in.layer < spec().layers; ++in.layer) {
+    const Layer& layer = device_.model().layers[in.layer];
+    in.part = Part::Attention;
+    encode(layer.attn_norm.f32(), layer.attention_input, rows);
+    sync(in, poll);
+    in.part = Part::Mlp;
+    encode(layer.ffn_norm.f32(), layer.mlp_input, rows);
+    sync(in, poll);
+  }
+  head(rows, logits, logit_rows);
+}
+
+void Engine::embed(const int32_t* tokens, int rows) {
+  const Tensor& e = device_.model().embedding;
+  x_.resize(size_t(rows) * spec().d);
+  for (int t = 0; t < rows; ++t) kernels().dequantize(e.type, e.row(tokens[t]), spec().d, x_.data() + t * spec().d);
+}
+
+// RMS norm (Zhang and Sennrich 2019); squares are summed in f64, as in llama.cpp.
+void Engine::normalise(const float* x, const float* weight, float* out) const {
+  double sum = 0.0;
+  for (int i = 0; i < spec().d; ++i) sum += static_cast<double>(x[i] * x[i]);
+  const float mean = static_cast<float>(sum / spec().d);
+  const float scale = 1.0f / std::sqrt(mean + spec().norm_eps);
+  for (int i = 0; i < spec().d; ++i) out[i] = x[i] * scale * weight[i];
+}
+
+void Engine::encode(const float* weight, Type format, int rows) {
+  const size_t stride = row_bytes(format, spec().d);
+  normed_.resize(spec().d);
+  input_.resize(stride * rows);
+  for (int t = 0; t < rows; ++t) {
+    normalise(x_.data() + size_t(t) * spec().d, weight, normed_.data());
+    kernels().quantize(format, normed_.data(), spec().d, input_.data() + t * stride);
+  }
+}
+
+// Per row: the exponent of max|x|, which sets the resolution of `fixed`.
+void Engine::choose_exponents(const SyncInput& in) {
+  for (int t = 0; t < in.rows; ++t) {
+    float largest = 0.0f;
+    bool finite = true;
+    for (int i = 0; i < spec().d; ++i) {
+      const float a = std::fabs(x_[size_t(t) * spec().d + i]);
+      finite &= std::isfinite(a);
+      if (a > largest) largest = a;
+    }
+    if (!finite) {
+      throw Error("the model's activations are not finite at layer " + std::to_string(in.layer) +
+                  ": the file may be damaged, or its weights overflow");
+    }
+    int exponent = 0;
+    std::frexp(largest, &exponent);
+    exponents_[t] = clamp_exponent(exponent);
+  }
+}
+
+void Engine::sync(SyncInput in, const Poll& poll) {
+  const Layer& layer = device_.model().layers[in.layer];
+  const int workers = exchange_ ? exchange_->workers() : 0;
+  choose_exponents(in);
+  in.positions = positions_.data();
+  in.exponents = exponents_.data();
+  in.h = input_.data();
+  in.h_stride = row_bytes(layer.input(in.part), spec().d);
+  const int groups = layer.groups(in.part);
+  const uint32_t number = sync_++;
+  ++counters_.syncs;
+  std::vector<uint64_t> masks(workers + 1);
+  assigner_->assign(number, groups, masks);
+  Scatter scatter{&in, layer.input(in.part), spec().d, groups, number, {masks.begin() + 1, masks.end()}};
+  for (int repeat = 0;; ++repeat) {
+    poll();
+    if (workers > 0) exchange_->scatter(scatter);
+    const Refusal refusal = device_.compute(in, masks[0], sum_);
+    if (refusal != Refusal::None) throw Error("the hub's own cache is not in step; this is a bug in HALO");
+    if (masks[0] == 0) {  // nothing of its own: the sum still starts here
+      sum_.fixed.assign(in.format == PartialFormat::Fixed ? size_t(in.rows) * spec().d : 0, 0);
+      sum_.f32.assign(in.format == PartialFormat::Fixed ? 0 : size_t(in.rows) * spec().d, 0.0f);
+    }
+    if (workers > 0) exchange_->gather(sum_, poll);
+    ++counters_.requests;
+    if (sum_.in_range()) break;
+    if (repeat == kMaxRangeRepeats) {
+      throw Error("layer " + std::to_string(in.layer) +
+                  " gives values that are not finite: the model file may be damaged");
+    }
+    ++counters_.range_repeats;
+    for (int t = 0; t < in.rows; ++t) {
+      if (sum_.range[t]) exponents_[t] = clamp_exponent(exponents_[t] + kRangeStep);
+    }
+  }
+  counters_.group_results += uint64_t(in.rows) * __builtin_popcountll(masks[0]);
+  add_to_residual(in.rows);
+}
+
+void Engine::add_to_residual(int rows) {
+  const int d = spec().d;
+  for (int t = 0; t < rows; ++t) {
+    float* x = x_.data() + size_t(t) * d;
+    if (partials_ == PartialFormat::Fixed) {
+      const float unit = std::ldexp(1.0f, exponents_[t] - kFixedBits);
+      for (int i = 0; i < d; ++i) x[i] += static_cast<float>(sum_.fixed[size_t(t) * d + i]) * unit;
+    } else {
+      for (int i = 0; i < d; ++i) x[i] += sum_.f32[size_t(t) * d + i];
+    }
+  }
+}
+
+void Engine::head(int rows, float* logits, int logit_rows) {
+  if (logit_rows == 0) return;
+  const Model& m = device_.model();
+  const Type format = info(m.output.type).activation;
+  const size_t stride = row_bytes(format, spec().d);
+  input_.resize(stride * logit_rows);
+  for (int t = 0; t < logit_rows; ++t) {
+    normalise(x_.data() + size_t(rows - logit_rows + t) * spec().d, m.output_norm.f32(), normed_.data());
+    kernels().quantize(format, normed_.data(), spec().d, input_.data() + t * stride);
+  }
+  device_.product(m.output, input_.data(), stride, logit_rows, logits);
+}
+
+// A new epoch at the slot's end: whatever devices cached beyond it is void at the next scatter.
+void Engine::roll_back(int slot) { ++slots_[slot].epoch; }
+
+void Engine::truncate(int slot, int n) {
+  require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");
+  require(n >= 0, "cannot keep a negative number of positions");
+  if (n >= slots_[slot].n_past) return;
+  slots_[slot].n_past = n;
+  roll_back(slot);
+}
+
+int Engine::n_past(int slot) const {
+  require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");
+  return slots_[slot].n_past;
+}
+
+void Engine::attach(std::shared_ptr<Exchange> exchange) {
+  for (const SlotState& s : slots_) {
+    require(s.n_past == 0, "workers can only be attached while all slots are empty");
+  }
+  exchange_ = std::move(exchange);
+}
+
+void Engine::reset_counters() {
+  counters_ = EngineCounters();
+  if (exchange_) exchange_->reset_counters();
+}
+
+}  // namespace halo

@@ -1,0 +1,78 @@
+// The hub's engine: one call takes tokens through all layers, sharing every sync with the workers of the exchange.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/assigner.h"
+#include "engine/device.h"
+#include "engine/exchange.h"
+
+namespace halo {
+
+struct EngineCounters {
+  uint64_t tokens = 0, syncs = 0, range_repeats = 0;
+  uint64_t group_results = 0, requests = 0;  // the hub's own
+};
+
+class Engine {
+ public:
+  using Poll = std::function<void()>;  // called often while forward runs; may throw to stop it
+
+  Engine(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads, PartialFormat partials);
+
+  // Appends `tokens` to the slot and writes logits: (vocab) of the last one, or (n, vocab) with all_logits.
+  // If it throws, the slot holds what it held before the batch (of at most kMaxRows tokens) that failed.
+  void forward(int slot, const int32_t* tokens, int n, bool all_logits, float* logits, const Poll& poll);
+
+  void truncate(int slot, int n);
+  int n_past(int slot) const;
+  void cancel() { cancelled_ = true; }
+
+  // The workers that take part from now on; null: none. All slots must be empty, since workers have no caches.
+  void attach(std::shared_ptr<Exchange> exchange);
+  void set_assigner(std::unique_ptr<Assigner> assigner) { assigner_ = std::move(assigner); }
+
+  int n_ctx() const { return device_.n_ctx(); }
+  const Spec& spec() const { return device_.model().spec; }
+  EngineCounters counters() const { return counters_; }
+  const std::shared_ptr<Exchange>& exchange() const { return exchange_; }
+  void reset_counters();
+
+ private:
+  struct SlotState {
+    int n_past = 0;
+    uint32_t epoch = 0;
+  };
+
+  void check_forward(int slot, const int32_t* tokens, int n) const;
+  void batch(int slot, const int32_t* tokens, int rows, float* logits, int logit_rows, const Poll& poll);
+  void embed(const int32_t* tokens, int rows);
+  void normalise(const float* x, const float* weight, float* out) const;
+  void encode(const float* weight, Type format, int rows);
+  void sync(SyncInput in, const Poll& poll);
+  void choose_exponents(const SyncInput& in);
+  void add_to_residual(int rows);
+  void head(int rows, float* logits, int logit_rows);
+  void roll_back(int slot);
+
+  Device device_;
+  PartialFormat partials_;
+  std::unique_ptr<Assigner> assigner_ = std::make_unique<EvenAssigner>();
+  std::shared_ptr<Exchange> exchange_;
+  std::vector<SlotState> slots_;
+  std::atomic<bool> cancelled_{false};
+  EngineCounters counters_;
+  uint32_t sync_ = 0;  // running number
+
+  std::vector<float> x_;             // (rows, d) the residual stream
+  std::vector<float> normed_;        // (d)
+  std::vector<uint8_t> input_;       // (rows, d) the layer input in the format that travels
+  std::vector<uint32_t> positions_;  // (rows)
+  std::vector<int16_t> exponents_;   // (rows)
+  Partial sum_;
+};
+
+}  // namespace halo

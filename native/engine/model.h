@@ -1,0 +1,72 @@
+// A model's weights where they lie in the mapped file, and the grid of its neuron groups.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/formats.h"
+
+namespace halo {
+
+// A weight matrix in the file: y = W x with W (rows, cols). A vector is one row of F32.
+struct Tensor {
+  Type type = Type::F32;
+  int64_t rows = 0, cols = 0;
+  const uint8_t* data = nullptr;
+  size_t stride = 0;  // bytes a row
+
+  const uint8_t* row(int64_t r) const { return data + r * stride; }
+  const float* f32() const { return reinterpret_cast<const float*>(data); }
+  // Where column `c` starts inside a row; `c` is at a block's start.
+  size_t column_offset(int64_t c) const { return row_bytes(type, c); }
+};
+
+struct Spec {
+  int layers = 0, d = 0, heads = 0, kv_heads = 0, head_dim = 0, ff = 0, vocab = 0, rope_dims = 0;
+  float rope_base = 10000.0f, norm_eps = 1e-5f;
+
+  int kv_dim() const { return kv_heads * head_dim; }
+  int heads_per_kv() const { return heads / kv_heads; }
+};
+
+// The two syncs of a layer, by what their groups are; numbers are those of the wire format.
+enum class Part : uint8_t { Attention = 0, Mlp = 1 };
+
+// Boundaries of a layer's groups: group g is [bounds[g], bounds[g + 1]), in KV heads or in neurons.
+using Bounds = std::vector<int>;
+
+inline constexpr int kMaxGroups = 64;  // a mask of groups has 64 bits
+
+struct Layer {
+  Tensor attn_norm;                  // (d)
+  Tensor wq;                         // (heads * head_dim, d)
+  Tensor wk, wv;                     // (kv_dim, d)
+  Tensor wo;                         // (d, heads * head_dim)
+  Tensor ffn_norm;                   // (d)
+  Tensor gate, up;                   // (ff, d)
+  Tensor down;                       // (d, ff)
+  Bounds head_groups;                // in KV heads
+  Bounds neuron_groups;              // in neurons
+  Type attention_input = Type::F32;  // format of the layer input that q, k and v consume
+  Type mlp_input = Type::F32;        // the same for gate and up
+
+  const Bounds& bounds(Part part) const { return part == Part::Attention ? head_groups : neuron_groups; }
+  int groups(Part part) const { return static_cast<int>(bounds(part).size()) - 1; }
+  Type input(Part part) const { return part == Part::Attention ? attention_input : mlp_input; }
+};
+
+struct Model {
+  Spec spec;
+  Tensor embedding;    // (vocab, d)
+  Tensor output_norm;  // (d)
+  Tensor output;       // (vocab, d)
+  std::vector<Layer> layers;
+  std::shared_ptr<void> file;  // keeps the mapping alive
+
+  // Checks every shape, the blocks and the grid, and fills the derived fields; throws std::invalid_argument.
+  void finish();
+};
+
+}  // namespace halo

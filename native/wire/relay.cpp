@@ -1,0 +1,279 @@
+// Accounting is by request: an answer counts once, for the request it names, and only if it repeats that
+// request's shape. Results are added in request order, never in order of arrival.
+#include "wire/relay.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace halo {
+
+namespace {
+
+constexpr auto kPollEvery = std::chrono::milliseconds(50);
+
+std::chrono::steady_clock::duration seconds(double s) {
+  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
+}
+
+std::string refusal_text(uint16_t reason) {
+  switch (static_cast<Refusal>(reason)) {
+    case Refusal::OldEpoch:
+      return "refused a request: it is of an epoch that has passed";
+    case Refusal::CacheIncomplete:
+      return "refused a request: its cache misses earlier positions";
+    case Refusal::BadRequest:
+      return "refused a request: it does not fit its model (another version of HALO?)";
+    default:
+      return "refused a request";
+  }
+}
+
+int rows_per_message(const Scatter& s, size_t max_message) {
+  const size_t row_out = row_bytes(s.input_format, s.d) + sizeof(RequestRow);
+  const size_t row_in = s.d * bytes_per_value(s.input->format) + sizeof(PartialRow) + s.groups * sizeof(float);
+  const size_t rows = (max_message - sizeof(Header)) / std::max(row_out, row_in);
+  return static_cast<int>(std::clamp<size_t>(rows, 1, kMaxRows));
+}
+
+}  // namespace
+
+Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
+    : session_(session), post_(std::move(post)), options_(options), heard_(workers, Clock::now()), lost_(workers) {
+  counters_.workers.resize(workers);
+}
+
+void Relay::send(Outgoing outgoing) {
+  if (!outgoing.empty()) post_(std::move(outgoing));
+}
+
+void Relay::scatter(const Scatter& s) {
+  const SyncInput& in = *s.input;
+  const int step = rows_per_message(s, options_.max_message);
+  Outgoing outgoing;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    fail_if_lost();
+    expected_ = Header();
+    expected_.session = session_;
+    expected_.epoch = in.epoch;
+    expected_.sync = s.sync;
+    expected_.slot = static_cast<uint16_t>(in.slot);
+    expected_.layer = static_cast<uint16_t>(in.layer);
+    expected_.part = in.part;
+    expected_.input_format = static_cast<uint8_t>(s.input_format);
+    expected_.partial_format = in.format;
+    expected_.groups = static_cast<uint8_t>(s.groups);
+    expected_.d = static_cast<uint32_t>(s.d);
+    round_.clear();
+    const auto now = Clock::now();
+    for (int first = 0; first < in.rows; first += step) {
+      const int rows = std::min(step, in.rows - first);
+      for (int w = 0; w < workers(); ++w) {
+        if (s.masks[w] == 0 && in.part != Part::Attention) continue;
+        Header header = expected_;
+        header.request = next_id_++;
+        header.mask = s.masks[w];
+        Bytes message = encode_request(header, in, s.input_format, first, rows, s.d);
+        DeviceCounters& c = counters_.workers[w];
+        ++c.requests;
+        ++c.messages_sent;
+        c.bytes_sent += message.size();
+        outgoing.emplace_back(w, message);
+        round_.push_back({header.request, w, first, rows, header.mask, std::move(message), {}, now});
+        heard_[w] = now;  // patience starts with the first question of a sync
+      }
+    }
+    missing_ = round_.size();
+  }
+  send(std::move(outgoing));
+}
+
+void Relay::fail_if_lost() {
+  for (int w = 0; w < workers(); ++w) {
+    if (!lost_[w].empty()) throw WorkerLost(w, lost_[w]);
+  }
+}
+
+void Relay::fail_if_silent() {
+  const auto limit = Clock::now() - seconds(options_.patience_s);
+  for (const Outstanding& r : round_) {
+    if (r.answer.empty() && heard_[r.worker] < limit) {
+      throw WorkerLost(r.worker, "did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
+                                     " s, asked again and again");
+    }
+  }
+}
+
+void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
+  const auto now = Clock::now();
+  Outgoing outgoing;
+  for (Outstanding& r : round_) {
+    if (!r.answer.empty() || now - r.asked < seconds(options_.re_request_s)) continue;
+    r.asked = now;
+    r.message[offsetof(Header, flags)] |= kResend;
+    ++counters_.re_requests;
+    ++counters_.workers[r.worker].messages_sent;
+    counters_.workers[r.worker].bytes_sent += r.message.size();
+    outgoing.emplace_back(r.worker, r.message);
+  }
+  lock.unlock();
+  send(std::move(outgoing));
+  lock.lock();
+}
+
+// Returns once nothing is missing; the lock is held on entry and on return.
+void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll) {
+  while (missing_ != 0) {
+    fail_if_lost();
+    if (arrived_.wait_for(lock, kPollEvery, [&] { return missing_ == 0; })) break;
+    fail_if_silent();
+    ask_again(lock);
+    lock.unlock();
+    poll();
+    lock.lock();
+  }
+  fail_if_lost();
+}
+
+void Relay::gather(Partial& sum, const std::function<void()>& poll) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  wait(lock, poll);
+  for (const Outstanding& r : round_) add(r, sum);
+  round_.clear();
+}
+
+void Relay::add(const Outstanding& request, Partial& sum) const {
+  PartialView partial;
+  decode_partial(request.answer.data(), request.answer.size(), &partial);
+  for (int t = 0; t < request.rows; ++t) sum.range[request.first + t] |= partial.range[t];
+  if (partial.values == nullptr) return;
+  const size_t d = partial.header.d, n = request.rows * d, at = request.first * d;
+  const uint8_t* p = partial.values;
+  if (partial.header.partial_format == PartialFormat::Fixed) {
+    // Unsigned, because the sum of a sync that is out of range, and so repeated, may wrap.
+    for (size_t i = 0; i < n; ++i, p += 4) {
+      uint32_t value;
+      std::memcpy(&value, p, 4);
+      sum.fixed[at + i] = static_cast<int32_t>(static_cast<uint32_t>(sum.fixed[at + i]) + value);
+    }
+  } else {
+    for (size_t i = 0; i < n; ++i, p += 4) {
+      float value;
+      std::memcpy(&value, p, 4);
+      sum.f32[at + i] += value;
+    }
+  }
+}
+
+// Whether the message is a whole answer to the request; called with the lock held.
+bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
+  PartialView partial;
+  if (!decode_partial(data, size, &partial)) return false;
+  const Header& h = partial.header;
+  const Header& e = expected_;
+  if (h.epoch != e.epoch || h.sync != e.sync || h.slot != e.slot || h.layer != e.layer || h.part != e.part ||
+      h.partial_format != e.partial_format || h.groups != e.groups || h.d != e.d || h.mask != request.mask ||
+      h.rows != request.rows) {
+    return false;
+  }
+  if (h.status == Status::Computing) {
+    request.asked = Clock::now();
+    return true;
+  }
+  if (h.status == Status::Refused) {
+    lost_[request.worker] = refusal_text(h.reason);
+    return true;
+  }
+  request.answer.assign(data, data + size);
+  if (h.status == Status::Ok) {
+    counters_.workers[request.worker].group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
+  }
+  --missing_;
+  return true;
+}
+
+void Relay::deliver(int worker, const uint8_t* data, size_t size) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Header h;
+  int version;
+  if (worker < 0 || worker >= workers()) {
+    ++counters_.bad_messages;
+    return;
+  }
+  DeviceCounters& c = counters_.workers[worker];
+  ++c.messages_received;
+  c.bytes_received += size;
+  if (other_version(data, size, &version)) {
+    ++counters_.bad_messages;
+    lost_[worker] = "speaks protocol version " + std::to_string(version) + ", this hub speaks " +
+                    std::to_string(kProtocol) + ": install the same HALO on both";
+    arrived_.notify_all();
+    return;
+  }
+  if (!read_header(data, size, &h) || h.session != session_) {
+    ++counters_.bad_messages;
+    return;
+  }
+  const auto found = std::find_if(round_.begin(), round_.end(),
+                                  [&](const Outstanding& r) { return r.id == h.request && r.worker == worker; });
+  if (found == round_.end() || !found->answer.empty()) {
+    ++counters_.late_duplicates;
+    return;
+  }
+  heard_[worker] = Clock::now();
+  if (h.kind == Kind::Echo && found->rows == 0) {  // no rows: a probe
+    found->answer.assign(data, data + size);
+    --missing_;
+  } else if (!take(*found, data, size)) {
+    ++counters_.bad_messages;
+    lost_[worker] = "answered a request with a message of the wrong shape";
+  }
+  if (missing_ == 0 || !lost_[worker].empty()) arrived_.notify_all();
+}
+
+void Relay::lost(int worker, const std::string& reason) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (worker < 0 || worker >= workers()) return;
+  lost_[worker] = reason.empty() ? "is gone" : reason;
+  arrived_.notify_all();
+}
+
+double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
+  const auto start = Clock::now();
+  Outgoing outgoing;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    fail_if_lost();
+    round_.clear();
+    for (int w = 0; w < workers(); ++w) {
+      Header header;
+      header.session = session_;
+      header.request = next_id_++;
+      Bytes message = encode_probe(header, payload, reply_bytes);
+      outgoing.emplace_back(w, message);
+      round_.push_back({header.request, w, 0, 0, 0, std::move(message), {}, start});
+      heard_[w] = start;
+    }
+    missing_ = round_.size();
+  }
+  send(std::move(outgoing));
+  std::unique_lock<std::mutex> lock(mutex_);
+  wait(lock, poll);
+  round_.clear();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+ExchangeCounters Relay::counters() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return counters_;
+}
+
+void Relay::reset_counters() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const size_t n = counters_.workers.size();
+  counters_ = ExchangeCounters();
+  counters_.workers.resize(n);
+}
+
+}  // namespace halo

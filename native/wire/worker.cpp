@@ -1,0 +1,134 @@
+// Requests are idempotent: a duplicate is answered from the last replies, or with "computing" while its turn
+// has not come, so the hub may ask again whenever it likes.
+#include "wire/worker.h"
+
+#include <cstring>
+
+namespace halo {
+
+namespace {
+
+constexpr size_t kKeptReplies = 16;
+constexpr size_t kMaxPending = 256;
+
+}  // namespace
+
+void Worker::open(uint64_t session, int n_ctx, int n_slots) {
+  std::lock_guard<std::mutex> computing(computing_);
+  std::lock_guard<std::mutex> lock(mutex_);
+  device_ = std::make_unique<Device>(model_, n_ctx, n_slots, threads_);
+  serving_ = true;
+  session_ = session;
+  n_ctx_ = n_ctx;
+  n_slots_ = n_slots;
+  pending_.clear();
+  replies_.clear();
+}
+
+void Worker::close() {
+  std::lock_guard<std::mutex> computing(computing_);
+  std::lock_guard<std::mutex> lock(mutex_);
+  serving_ = false;
+  device_.reset();
+  pending_.clear();
+  replies_.clear();
+}
+
+Refusal Worker::check(const Request& request) const {
+  const Header& h = request.header;
+  const Spec& s = model_->spec;
+  if (h.layer >= s.layers || static_cast<int>(h.d) != s.d || h.slot >= n_slots_) return Refusal::BadRequest;
+  if (h.part != Part::Attention && h.part != Part::Mlp) return Refusal::BadRequest;
+  if (h.partial_format != PartialFormat::Fixed && h.partial_format != PartialFormat::F32) {
+    return Refusal::BadRequest;
+  }
+  const Layer& layer = model_->layers[h.layer];
+  if (h.groups != layer.groups(h.part) || (h.groups < 64 && h.mask >> h.groups != 0)) return Refusal::BadRequest;
+  if (static_cast<Type>(h.input_format) != layer.input(h.part)) return Refusal::BadRequest;
+  if (request.positions.back() >= static_cast<uint32_t>(n_ctx_)) return Refusal::BadRequest;
+  return Refusal::None;
+}
+
+Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Header h;
+  if (!read_header(data, size, &h) || !serving_ || h.session != session_) {
+    ++counters_.bad_messages;
+    return Verdict::Drop;
+  }
+  if (h.kind == Kind::Probe) {
+    *answer = encode_echo(h);
+    return Verdict::Answer;
+  }
+  Request request;
+  const bool well_formed = decode_request(data, size, &request);
+  const Refusal refusal = well_formed ? check(request) : Refusal::BadRequest;
+  if (refusal != Refusal::None) {
+    ++counters_.bad_messages;
+    if (h.kind != Kind::Request) return Verdict::Drop;
+    *answer = encode_partial(h, Status::Refused, refusal, nullptr, {});
+    return Verdict::Answer;
+  }
+  for (const auto& [id, reply] : replies_) {
+    if (id != h.request) continue;
+    ++counters_.duplicates;
+    *answer = reply;
+    return Verdict::Answer;
+  }
+  if (pending_.count(h.request) != 0) {
+    ++counters_.duplicates;
+    *answer = encode_partial(h, Status::Computing, Refusal::None, nullptr, {});
+    return Verdict::Answer;
+  }
+  if (pending_.size() >= kMaxPending) {
+    ++counters_.bad_messages;
+    return Verdict::Drop;
+  }
+  pending_.insert(h.request);
+  return Verdict::Compute;
+}
+
+Bytes Worker::compute(const uint8_t* data, size_t size) {
+  std::lock_guard<std::mutex> computing(computing_);
+  Request request;
+  if (!decode_request(data, size, &request)) return {};
+  const Header& h = request.header;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!serving_ || h.session != session_ || check(request) != Refusal::None) return {};
+  }
+  // The layer input is copied where the network left it unaligned.
+  Bytes aligned(request.h, request.h + h.payload);
+  SyncInput in;
+  in.layer = h.layer;
+  in.part = h.part;
+  in.slot = h.slot;
+  in.epoch = h.epoch;
+  in.rows = h.rows;
+  in.positions = request.positions.data();
+  for (int16_t& e : request.exponents) e = clamp_exponent(e);
+  in.exponents = request.exponents.data();
+  in.h = aligned.data();
+  in.h_stride = request.h_stride;
+  in.format = h.partial_format;
+  Partial partial;
+  const Refusal refusal = device_->compute(in, h.mask, partial);
+  Status status = partial.in_range() ? Status::Ok : Status::Range;
+  if (refusal != Refusal::None) status = Status::Refused;
+  Bytes reply = encode_partial(h, status, refusal, &partial, request.exponents);
+
+  std::lock_guard<std::mutex> lock(mutex_);
+  ++counters_.requests;
+  if (status == Status::Ok) counters_.group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
+  pending_.erase(h.request);
+  replies_.emplace_back(h.request, reply);
+  if (replies_.size() > kKeptReplies) replies_.pop_front();
+  return reply;
+}
+
+WorkerCounters Worker::counters() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return counters_;
+}
+
+}  // namespace halo

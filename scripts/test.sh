@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Sets HALO up for development, then runs every check: formats, lints, types, tests.
+# usage: scripts/test.sh [arguments of pytest]; with arguments only pytest runs.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+need_packages "${BASE_PACKAGES[@]}" iproute2 procps
+need_environment hub,dev
+export PATH="$PWD/.venv/bin:$PATH"
+if [ $# = 0 ]; then
+  ruff check .
+  ruff format --check .
+  find native -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run --Werror
+  mypy
+fi
+exec python -m pytest "$@"

@@ -1,0 +1,30 @@
+"""Fixtures that tests of several folders share: tiny random models, and where the larger ones may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_gguf import Shape, write_tiny
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_MODELS = ROOT.parent / "shared" / "models"  # beside the developers' checkouts; users do not have it
+
+TinyModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """Returns a function: type and shape of a tiny random model -> its path; files are written once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    made: dict[tuple[str, Shape], Path] = {}
+
+    def make(kind: str = "Q4_0", shape: Shape | None = None) -> Path:
+        key = (kind, shape or Shape())
+        if key not in made:
+            made[key] = write_tiny(folder / f"{kind}-{len(made)}.gguf", kind, key[1])
+        return made[key]
+
+    return make

@@ -1,0 +1,127 @@
+"""Opening model files: what is read from good ones, and clear errors for bad ones."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+
+from halo import ModelError
+from halo.model import open_model
+from halo.model.grid import attention_bounds, mlp_bounds
+from tests.conftest import TinyModel
+from tests.tiny_gguf import Shape
+
+
+def test_a_good_file_is_described(tiny_model: TinyModel) -> None:
+    model = open_model(tiny_model("Q4_0"))
+    assert model.name == "tiny-random"
+    assert (model.spec.d, model.spec.n_layers, model.spec.n_heads, model.spec.n_kv_heads) == (64, 3, 8, 4)
+    assert (model.spec.vocab, model.n_ctx_train, model.types) == (320, 256, "Q4_0")
+    assert len(model.identity) == 64
+    assert model.grid.mlp[0] == [0, 32, 64, 96, 128, 160]
+    assert model.grid.attention[0] == [0, 2, 4]  # two KV heads: 2 x 2 x 8 columns are a block of 32
+
+
+def test_identity_is_of_header_and_tensor_table(tiny_model: TinyModel, tmp_path: Path) -> None:
+    original = tiny_model("F32")
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(original.read_bytes())
+    assert open_model(copy).identity == open_model(original).identity
+    assert open_model(tiny_model("F32", Shape(ff=172))).identity != open_model(original).identity
+
+
+@pytest.mark.parametrize("ff", [172, 192, 768, 5632, 8960, 11008, 13824, 18944])
+@pytest.mark.parametrize("block", [1, 32, 256])
+def test_mlp_groups_cover_the_neurons_in_whole_blocks(ff: int, block: int) -> None:
+    bounds = mlp_bounds(ff, block)
+    sizes = [b - a for a, b in itertools.pairwise(bounds)]
+    grain = block if block > 1 else 4
+    assert bounds[0] == 0 and bounds[-1] == ff and 1 <= len(sizes) <= 32
+    assert all(b % grain == 0 for b in bounds[:-1]) and min(sizes) > 0
+    assert max(sizes) - min(sizes[:-1] or sizes) <= grain
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv", "head_dim"), [(8, 4, 8), (32, 4, 64), (32, 32, 128), (14, 2, 64), (24, 8, 128)]
+)
+@pytest.mark.parametrize("block", [1, 32, 256])
+def test_attention_groups_are_whole_blocks_of_the_output_projection(
+    heads: int, kv: int, head_dim: int, block: int
+) -> None:
+    columns = heads // kv * head_dim
+    bounds = attention_bounds(kv, columns, block)
+    assert bounds[0] == 0 and bounds[-1] == kv
+    assert all(b * columns % block == 0 for b in bounds[:-1])
+
+
+def test_llama2_7b_in_k_quants_pairs_its_heads() -> None:
+    assert attention_bounds(32, 128, 256) == list(range(0, 33, 2))
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"\x89PNG" + bytes(100), b"GGUF" + bytes(100)])
+def test_what_is_not_a_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"bad\.gguf"):
+        open_model(path)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        open_model(tmp_path / "none.gguf")
+    with pytest.raises(ModelError, match="not a regular file"):
+        open_model(tmp_path)
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(tiny_model: TinyModel, tmp_path: Path) -> None:
+    whole = tiny_model("Q8_0").read_bytes()
+    path = tmp_path / "cut.gguf"
+    drawn = random.Random(5)
+    for _ in range(100):
+        path.write_bytes(whole[: drawn.randrange(len(whole))])
+        with pytest.raises(ModelError):
+            open_model(path)
+
+
+def test_flipped_bits_in_the_header_are_survived(tiny_model: TinyModel, tmp_path: Path) -> None:
+    whole = tiny_model("F16").read_bytes()
+    path = tmp_path / "flipped.gguf"
+    drawn = random.Random(6)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[drawn.randrange(9000)] ^= 1 << drawn.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            open_model(path)
+        except ModelError:
+            continue
+
+
+def _patched(source: Path, target: Path, old: bytes, new: bytes) -> Path:
+    data = source.read_bytes()
+    assert data.count(old) >= 1 and len(old) == len(new)
+    target.write_bytes(data.replace(old, new))
+    return target
+
+
+def test_another_architecture_is_named(tiny_model: TinyModel, tmp_path: Path) -> None:
+    key = b"general.architecture\x08\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00"
+    path = _patched(tiny_model("F32"), tmp_path / "qwen3.gguf", key + b"llama", key + b"qwen3")
+    with pytest.raises(ModelError, match="'qwen3'"):
+        open_model(path)
+
+
+def test_another_tensor_type_is_named(tiny_model: TinyModel, tmp_path: Path) -> None:
+    name = b"blk.0.ffn_up.weight\x02\x00\x00\x00" + (64).to_bytes(8, "little") + (160).to_bytes(8, "little")
+    path = _patched(tiny_model("F16"), tmp_path / "q6.gguf", name + b"\x01\x00\x00\x00", name + b"\x0e\x00\x00\x00")
+    with pytest.raises(ModelError, match=r"Q6_K.*blk\.0\.ffn_up"):
+        open_model(path)
+
+
+def test_an_unknown_tensor_is_not_ignored(tiny_model: TinyModel, tmp_path: Path) -> None:
+    path = _patched(tiny_model("F32"), tmp_path / "odd.gguf", b"blk.1.attn_q.weight", b"blk.1.attn_q.biases")
+    with pytest.raises(ModelError, match="attn_q"):
+        open_model(path)
