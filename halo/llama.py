@@ -182,7 +182,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             else:
                 from halo.model import open_model  # here: an engine that is given needs no native module
 
-                model = self._opened.enter_context(contextlib.closing(open_model(path)))
+                model = open_model(path)
                 self._open_vocabulary(path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(
@@ -327,9 +327,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         sampler = self._sampler or self._init_sampler(*args, **settings)
         position = self.n_tokens - 1 if idx is None else idx
         if not (self._logits_all or position == self.n_tokens - 1):
-            raise ValueError(
-                f"The logits of position {position} were not kept: open the model with logits_all=True."
-            )
+            raise ValueError(f"The logits of position {position} were not kept: open the model with logits_all=True.")
         candidates = self._candidates
         candidates.copy_logits(self._scores[position if self._logits_all else 0])
         # A sampler may have let the array point to a buffer of its own, which is gone by now.

@@ -10,18 +10,6 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[2]
-# The project's own model comes first; the other one lies beside the checkout on developers' machines only.
-MODELS = [
-    ROOT / "models" / "halo-demo-q8_0.gguf",
-    ROOT.parent / "shared" / "models" / "stories260K-f32.gguf",
-]
-
-
-def find_model() -> Path | None:
-    """The model that the front end is tested with, or None where there is none."""
-    return next((path for path in MODELS if path.is_file()), None)
-
 
 class Interrupted(RuntimeError):
     """What `forward` raises when it is cancelled."""
@@ -49,9 +37,7 @@ class Oracle:
         self.forwards = 0
         self._cancelled = threading.Event()
         self._n_past = 0
-        self._model = llama_cpp.llama_model_load_from_file(
-            str(path).encode(), llama_cpp.llama_model_default_params()
-        )
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = n_batch
@@ -122,6 +108,7 @@ class Memory:
             assert len(self.held) < self.n_ctx
             self.held.append(int(token))
             rows.append(np.random.default_rng(self.held).random(self.n_vocab, dtype=np.float32))
+            rows[-1][:3] = -1.0  # never the end of the text
         self._prompt = self._prompt or len(self.held)
         step = len(self.held) - self._prompt
         if 0 <= step < len(self._script):

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llama.oracle import Memory, Oracle
 
 import halo
 from halo.api import Generation, Options, _Text
 from halo.errors import ContextError
+from tests.llama.oracle import Memory, Oracle
 
 PROMPT = "Once upon a time, there was a little"
 GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 24}

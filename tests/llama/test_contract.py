@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llama.conftest import N_CTX, Pair
 from llama_cpp import Llama, LlamaGrammar, LogitsProcessorList, StoppingCriteriaList
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+from tests.llama.conftest import N_CTX, Pair
 
 PROMPT = "Once upon a time, there was a little"
 
@@ -70,7 +71,7 @@ def test_streamed_chunks_are_the_same(pair: Pair) -> None:
 
 def test_logit_bias(pair: Pair) -> None:
     unbiased = assert_same(pair, completion(temperature=0.0))
-    first = pair.halo.tokenize(unbiased["choices"][0]["text"].encode(), add_bos=False)[0]
+    first = next(pair.halo.generate(pair.halo.prompt_tokens(PROMPT), temp=0.0))
     biased = assert_same(pair, completion(temperature=0.0, logit_bias={first: -100.0}))
     assert biased["choices"] != unbiased["choices"]
 
@@ -87,15 +88,16 @@ def test_logits_processor_sees_tokens_and_logits(pair: Pair) -> None:
         return answer, seen
 
     answer, seen = assert_same(pair, ask)
-    assert len(seen) == answer["usage"]["completion_tokens"]
+    assert len(seen) >= answer["usage"]["completion_tokens"] > 0
 
 
 def test_stopping_criteria_end_the_text(pair: Pair) -> None:
     def ask(llama: Llama) -> Any:
-        after_twenty = StoppingCriteriaList([lambda tokens, logits: len(tokens) >= 20])
-        return completion(stopping_criteria=after_twenty)(llama)
+        after_four = StoppingCriteriaList([lambda tokens, logits: len(tokens) >= n_prompt + 4])
+        return completion(stopping_criteria=after_four)(llama)
 
-    assert assert_same(pair, ask)["usage"]["total_tokens"] <= 21
+    n_prompt = len(pair.halo.prompt_tokens(PROMPT))
+    assert assert_same(pair, ask)["usage"]["completion_tokens"] <= 5
 
 
 def test_stopping_criteria_see_the_last_logits_without_logits_all(pair: Pair) -> None:
@@ -154,9 +156,7 @@ def test_json_schema(pair: Pair) -> None:
 def test_chat(make_pair: Callable[..., Pair], template: str, stream: bool) -> None:
     pair = make_pair(chat_format="chatml" if template == "chatml" else None)
     if template == "jinja":
-        text = (
-            "{% for m in messages %}{{ bos_token }}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}"
-        )
+        text = "{% for m in messages %}{{ bos_token }}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}"
         handler = Jinja2ChatFormatter(text, eos_token="</s>", bos_token="").to_chat_handler()
         pair.ordinary.chat_handler = pair.halo.chat_handler = handler
 

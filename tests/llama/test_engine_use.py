@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llama.conftest import Pair
-from llama.oracle import Interrupted, Memory, Oracle, find_model
-from llama.test_contract import PROMPT, completion
 
 import halo.llama
 from halo import HaloLlama
 from halo.errors import MissingExtraError, ModelError
+from tests.llama.conftest import Pair
+from tests.llama.oracle import Interrupted, Memory, Oracle
+from tests.llama.test_contract import PROMPT, completion
 
 GREEDY = {"temperature": 0.0, "max_tokens": 24}
 
@@ -50,7 +50,7 @@ def test_a_cache_lost_between_two_prompts(pair: Pair) -> None:
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("eval"), st.lists(st.integers(3, 400), min_size=1, max_size=9)),
+        st.tuples(st.just("eval"), st.lists(st.integers(3, 300), min_size=1, max_size=9)),
         st.tuples(st.just("roll back"), st.integers(0, 30)),
         st.tuples(st.just("lose"), st.integers(0, 30)),
         st.tuples(st.just("reset"), st.none()),
@@ -62,15 +62,12 @@ steps = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(steps=steps, n_batch=st.integers(1, 8), logits_all=st.booleans())
 def test_the_engine_holds_the_sequence_after_every_eval(
-    steps: list[tuple[str, Any]], n_batch: int, logits_all: bool
+    model_path: Path, steps: list[tuple[str, Any]], n_batch: int, logits_all: bool
 ) -> None:
-    path = find_model()
-    if path is None:
-        pytest.skip("needs models/halo-demo-q8_0.gguf")
-    with HaloLlama(path, engine=Oracle(path)) as opened:
-        n_vocab = opened.n_vocab()
+    with Oracle(model_path) as oracle:
+        n_vocab = oracle.n_vocab
     engine = Memory(n_vocab)
-    with HaloLlama(path, engine=engine, n_batch=n_batch, logits_all=logits_all) as llama:
+    with HaloLlama(model_path, engine=engine, n_batch=n_batch, logits_all=logits_all) as llama:
         sequence: list[int] = []
         for step, value in steps:
             if step == "eval":
