@@ -162,9 +162,9 @@ class Generation:
         """End the text and close the cell and the model; idempotent."""
         if self._text is not None:
             self._text.close()
-        if self._llama is not None:
-            self._llama.close()
+        if (llama := self._llama) is not None:
             self._llama = None
+            llama.close()
 
     def __iter__(self) -> Iterator[str]:
         return self

@@ -254,8 +254,9 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             self._model = self._ctx = self._engine = self.tokenizer_ = _Closed()
 
     def cancel(self) -> None:
-        """Make a running forward pass raise, from any thread; with none running nothing happens."""
-        self._engine.cancel()
+        """Make a running forward pass raise, from any thread; with none running, or closed, nothing happens."""
+        if not isinstance(engine := self._engine, _Closed):
+            engine.cancel()
 
     def report(self) -> dict[str, Any]:
         """Who computed and sent how much, per device (see `halo.cell.Cell.report`); empty without a cell."""
