@@ -49,7 +49,7 @@ class Options:
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
         partials: "fixed" or "f32", as in `HaloLlama`.
-        log: Called with a line of progress now and then.
+        log: Called with a line of progress now and then; None: they go to stderr.
     """
 
     prompt: str
@@ -141,11 +141,16 @@ class Generation:
         self._llama: HaloLlama | None = None
         self._text: Generator[str, None, None] | None = None
 
+    def open(self) -> None:
+        """Open the model and its cell, where `with` has not done it yet."""
+        if self._llama is None:
+            start = time.perf_counter()
+            self._llama = self.options.open_model()
+            self.figures.load_s = time.perf_counter() - start
+            self._text = self._pieces(self._llama)
+
     def __enter__(self) -> Self:
-        start = time.perf_counter()
-        self._llama = self.options.open_model()
-        self.figures.load_s = time.perf_counter() - start
-        self._text = self._pieces(self._llama)
+        self.open()
         return self
 
     def __exit__(
@@ -157,9 +162,9 @@ class Generation:
         """End the text and close the cell and the model; idempotent."""
         if self._text is not None:
             self._text.close()
-        if self._llama is not None:
-            self._llama.close()
+        if (llama := self._llama) is not None:
             self._llama = None
+            llama.close()
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -329,7 +334,7 @@ async def _apieces(options: Options) -> AsyncGenerator[str, None]:
     thread = ThreadPoolExecutor(1, "halo-generate")
     run = functools.partial(asyncio.get_running_loop().run_in_executor, thread)
     try:
-        await run(generation.__enter__)
+        await run(generation.open)
         while (piece := await run(next, generation, None)) is not None:
             yield piece
     finally:

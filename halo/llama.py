@@ -127,7 +127,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         last_n_tokens_size: Tokens that the repetition penalties look back on.
         chat_format, chat_handler, draft_model: As in `Llama`.
         verbose: Print what llama.cpp prints, on stderr.
-        log: Called with a line of progress now and then (workers that come, what is waited for).
+        log: Called with a line of progress now and then (workers that come, what is waited for); None:
+            they go to stderr.
         engine: Use this engine and open no cell (for tests); `workers` to `worker_threads` have no effect
             then.
 
@@ -253,8 +254,9 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             self._model = self._ctx = self._engine = self.tokenizer_ = _Closed()
 
     def cancel(self) -> None:
-        """Make a running forward pass raise, from any thread; with none running nothing happens."""
-        self._engine.cancel()
+        """Make a running forward pass raise, from any thread; with none running, or closed, nothing happens."""
+        if not isinstance(engine := self._engine, _Closed):
+            engine.cancel()
 
     def report(self) -> dict[str, Any]:
         """Who computed and sent how much, per device (see `halo.cell.Cell.report`); empty without a cell."""

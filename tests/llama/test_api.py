@@ -120,6 +120,16 @@ def test_figures(opened: Opened) -> None:
     assert figures["load_s"] > 0
 
 
+def test_opening_before_with_opens_once(opened: Opened) -> None:
+    generation = Generation(Options(PROMPT, max_tokens=3))
+    with pytest.raises(RuntimeError, match="in `with`"):
+        next(generation)
+    generation.open()
+    with generation:
+        assert "".join(generation)
+    assert len(opened.models) == opened.closed == 1
+
+
 def test_leaving_a_stream_early_closes_the_cell(opened: Opened) -> None:
     pieces = halo.stream(PROMPT, **GREEDY)
     next(pieces)

@@ -141,6 +141,7 @@ def test_opening_says_nothing_on_stderr(model_path: Path, capfd: pytest.CaptureF
 def test_closing_twice_is_closing_once_and_use_after_it_an_error(model_path: Path) -> None:
     with Oracle(model_path) as engine, HaloLlama(model_path, engine=engine) as llama:
         llama.close()
+        llama.cancel()
         uses: list[Callable[[], object]] = [
             lambda: llama.tokenize(b"a"),
             lambda: llama.create_completion("a"),
