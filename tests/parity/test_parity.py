@@ -22,4 +22,5 @@ def test_logits_are_those_of_llama_cpp(model: Path) -> None:
     for result in compare(model, model.parent / "eval.txt"):
         print(result.row())
         assert result.flips == 0, f"{result.flips} of {result.clear} clear positions have another argmax"
+        assert result.on.flips == 0, f"{result.on.flips} positions differ from llama.cpp with flash attention on"
         assert result.ratio() <= 1.5
