@@ -15,7 +15,7 @@ from halo.errors import CellError
 
 # -P, and our own place in PYTHONPATH below: the very HALO that runs here, whatever directory we are in.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "halo.cli", "worker")
-_PACKAGES = str(Path(halo.__file__).resolve().parent.parent)
+_PACKAGES = str(Path(halo.__file__).absolute().parent.parent)
 _PATIENCE_S = 1.5
 
 

@@ -131,7 +131,13 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):
 
     key, certificate, conf = tmp_path / "key", tmp_path / "certificate", tmp_path / "conf"
     made = subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -subj /CN=localhost".split(),
+        [
+            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"],
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
         capture_output=True,
     )
     if made.returncode or module.find_mosquitto() is None:
