@@ -10,9 +10,9 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from halo.cell.address import Address
 from halo.cell.loop import LoopThread
@@ -21,6 +21,7 @@ from halo.errors import BrokerError
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")  # Debian puts mosquitto where a user's PATH does not look
 _START_S = 5.0
+_STOP_S = 0.5
 _LOOPBACK = "127.0.0.1"
 
 
@@ -121,6 +122,8 @@ class Amqtt:
 
         async def begin() -> _AmqttBroker:
             broker: _AmqttBroker = module.Broker(config)
+            broker._subscriptions = _Snapshots()
+            broker._retained_messages = _Snapshots()
             await broker.start()
             return broker
 
@@ -134,12 +137,29 @@ class Amqtt:
         return cls(thread, broker, Address(_LOOPBACK, port))
 
     async def stop(self) -> None:
-        with contextlib.suppress(Exception):  # it ends with its thread anyway
-            await asyncio.wrap_future(self._thread.submit(self._broker.shutdown()))
+        with contextlib.suppress(Exception):  # it ends with its thread anyway, and sometimes only so
+            await asyncio.wait_for(asyncio.wrap_future(self._thread.submit(self._broker.shutdown())), _STOP_S)
         self._thread.close()
 
 
+class _Snapshots(dict[Any, Any]):
+    """A dictionary that may change while it is walked through.
+
+    amqtt walks through its own while other clients subscribe; the error ends the session of whoever connects
+    just then, and loses messages.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(super().__iter__()))
+
+    def items(self) -> Any:
+        return list(super().items())
+
+
 class _AmqttBroker(Protocol):
+    _subscriptions: dict[Any, Any]
+    _retained_messages: dict[Any, Any]
+
     async def start(self) -> None: ...
     async def shutdown(self) -> None: ...
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import halo
 from halo.cell.address import Address
 from halo.cell.process import Child
 from halo.errors import CellError
 
-WORKER_COMMAND = (sys.executable, "-m", "halo.cli", "worker")
+# -P, and our own place in PYTHONPATH below: the very HALO that runs here, whatever directory we are in.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "halo.cli", "worker")
+_PACKAGES = str(Path(halo.__file__).absolute().parent.parent)
 _PATIENCE_S = 1.5
 
 
@@ -24,11 +29,12 @@ class LocalWorkers:
         self, count: int, *, address: Address, cell: str, model: str, threads: int, command: Sequence[str]
     ) -> None:
         """Start `worker-1` to `worker-<count>`."""
+        path = os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")]))
         for number in range(1, count + 1):
             name = f"worker-{number}"
             where = ["--broker", str(address), "--cell", cell, "--name", name]
             what = ["-m", model, "-t", str(threads), "--exit-with-parent"]
-            self._children[name] = Child([*command, *where, *what], pipe=True)
+            self._children[name] = Child([*command, *where, *what], pipe=True, env={"PYTHONPATH": path})
 
     @property
     def pids(self) -> list[int]:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _POLL_S = 0.01
 
@@ -15,8 +15,18 @@ _POLL_S = 0.01
 class Child:
     """A process in a session of its own; its standard error goes to an unnamed file."""
 
-    def __init__(self, command: Sequence[str], *, pipe: bool = False, pass_fds: Sequence[int] = ()) -> None:
-        """Start it. With `pipe` its standard input stays open for as long as this process lives."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        pipe: bool = False,
+        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it. With `pipe` its standard input stays open for as long as this process lives.
+
+        `env` is added to the environment.
+        """
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(
             list(command),
@@ -25,6 +35,7 @@ class Child:
             stderr=self._errors,
             start_new_session=True,
             pass_fds=tuple(pass_fds),
+            env={**os.environ, **(env or {})},
         )
 
     @property

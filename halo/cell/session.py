@@ -22,6 +22,8 @@ from halo.exchange.mqtt import HubExchange
 _BEAT_S = 1.0
 _RETURN_S = 0.25
 """A device whose profile is cleared and back within this time only changed its connection."""
+_RETURN_AFTER_OUTAGE_S = 3.0
+"""The same after we ourselves were cut off: the others have to find the broker again, too."""
 _RECONNECT_S = 5.0
 _USURPER_S = 0.2
 
@@ -73,7 +75,7 @@ class HubSession:
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
         identity = secrets.token_hex(6)
-        self.exchange = HubExchange(address, topics, f"halo-{identity}-data", log)
+        self.exchange = HubExchange(address, topics, f"halo-{identity}-data")
         self._control = Connection(
             address,
             f"halo-{identity}-hub",
@@ -105,7 +107,8 @@ class HubSession:
             await self.exchange.connection.wait_up()
             started.set()
             await self._stop.wait()
-            if self._lease is not None and self.failure is None:
+            held, self._lease = self._lease, None  # from here on it is not put back
+            if held is not None and self.failure is None:
                 with contextlib.suppress(BrokerError, TimeoutError):
                     async with asyncio.timeout(0.5):
                         await self._control.publish(self._topics.lease, b"", retain=True)
@@ -172,6 +175,7 @@ class HubSession:
             if wanted is not None and loop.time() > told + 3:
                 told = loop.time()
                 self._log(f"waiting for workers: {len(ready)} of {wanted} ready")
+                await self._publish_lease(session)  # every worker answers: a lost document heals itself
             await self._wait_news(0.1)
         self._complain(session, wanted)
 
@@ -182,9 +186,8 @@ class HubSession:
                 self._log(f"not taking part: {refusal}")
             return
         text = f"{len(ready)} of {wanted} workers are ready" if wanted else "no worker is ready"
-        text += f" in the cell {self._topics.cell!r} at {self._address}" + (
-            f" ({', '.join(ready)})" if ready else ""
-        )
+        text += f" ({', '.join(ready)})" if ready else ""
+        text += f" in the cell {self._topics.cell!r} at {self._address}"
         if refusals:
             raise CellError(f"Only {text}. " + " ".join(refusals))
         raise CellError(
@@ -223,6 +226,7 @@ class HubSession:
         if self._lease is None:
             return
         self._standing = False
+        self._check_soon(_RETURN_AFTER_OUTAGE_S, self.formation.names)
         await asyncio.sleep(_USURPER_S)
         if self.failure is None:
             await self._control.publish(self._topics.lease, encode(self._lease), retain=True)
@@ -267,7 +271,7 @@ class HubSession:
         now = self.roster.profiles.get(name)
         if name in self.formation.names:
             if now is None:
-                asyncio.get_running_loop().call_later(_RETURN_S, self._check_gone, self.formation, name)
+                self._check_soon(_RETURN_S, [name])
             elif before is not None and before.incarnation != now.incarnation:
                 self._lose(name, "it was started anew")
             elif now.session != self.formation.session and now.session != (
@@ -283,9 +287,17 @@ class HubSession:
         room = self._limit is None or len(names) < self._limit
         return bool(session) and room and name in self.roster.ready(session)
 
-    def _check_gone(self, formation: Formation, name: str) -> None:
-        if formation is self.formation and name not in self.roster.profiles:
-            self._lose(name, "its connection to the broker has ended")
+    def _check_soon(self, delay_s: float, names: list[str]) -> None:
+        arguments = (self.formation, self._control.lives, names)
+        asyncio.get_running_loop().call_later(delay_s, self._check_gone, *arguments)
+
+    def _check_gone(self, formation: Formation, life: int, names: list[str]) -> None:
+        """Lose the devices that have no profile (now in another formation, or cut off: that says nothing)."""
+        if formation is not self.formation or not self._control.is_up or life != self._control.lives:
+            return
+        for name in names:
+            if name not in self.roster.profiles:
+                self._lose(name, "its connection to the broker has ended")
 
     def _lose(self, name: str, reason: str) -> None:
         formation = self.formation

@@ -80,9 +80,9 @@ def already_led(cell: str, lease: Lease) -> str:
     """The text for a second hub."""
     since = time.strftime("%H:%M:%S", time.localtime(min(lease.since, _LAST_TIME)))
     return (
-        f"The cell {cell!r} already has a hub: {lease.hub}, since {since}, with the model {lease.model.name!r}. "
-        "A cell has one hub at a time: wait until it has finished, or use another cell for this hub "
-        "and its workers (--cell NAME)."
+        f"The cell {cell!r} already has a hub: {lease.hub}, since {since}, with model {lease.model.name!r}. "
+        "A cell has one hub at a time: wait until it has finished, or use another cell for "
+        "this hub and its workers (--cell NAME)."
     )
 
 

@@ -26,6 +26,8 @@ from halo.errors import BrokerError, CellError
 _QUEUE = 64
 """Requests that may wait for the computing thread; more are not accepted, and the hub asks again."""
 
+_LEASE_RETURNS_S = 1.0
+
 
 @dataclass(frozen=True)
 class WorkerWish:
@@ -117,7 +119,20 @@ class WorkerService:
             while True:
                 await self._lease_news.wait()
                 self._lease_news.clear()
-                await self._follow(self._lease)
+                if self._lease is not None or not await self._lease_returns():
+                    await self._follow(self._lease)
+
+    async def _lease_returns(self) -> bool:
+        """A cleared lease may come of a broker that restarts: a living hub puts it back as it was."""
+        while True:
+            await self._control.wait_up()
+            life = self._control.lives
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LEASE_RETURNS_S):
+                    await self._lease_news.wait()
+                    return True
+            if self._control.is_up and life == self._control.lives:
+                return False
 
     async def _follow(self, lease: Lease | None) -> None:
         """Do what the lease says: serve its session, or none."""

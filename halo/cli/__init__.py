@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from halo import __version__
@@ -28,10 +28,15 @@ Each command explains itself: halo generate --help
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
+    return execute(lambda: args.run(args))
+
+
+def execute(work: Callable[[], int]) -> int:
+    """Do a command's work, and turn every way in which it may end into an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code: int = args.run(args)
+        code = work()
         sys.stdout.flush()
         return code
     except HaloError as error:
@@ -44,18 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    halo = argparse.ArgumentParser(
         prog="halo",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"halo {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    halo.add_argument("--version", action="version", version=f"halo {__version__}")
+    commands = halo.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add(commands)
-    return parser
+    return halo
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -44,7 +44,8 @@ def need_broker(args: argparse.Namespace) -> str:
         return str(args.broker)
     raise BrokerError(
         "No broker was named, so there is no cell to join. Give its URL, as in "
-        "--broker mqtt://raspberrypi.local, or set the variable HALO_BROKER. (mosquitto is one: sudo apt install mosquitto.)"
+        "--broker mqtt://raspberrypi.local, or set the variable HALO_BROKER. "
+        "(mosquitto is one: sudo apt install mosquitto.)"
     )
 
 

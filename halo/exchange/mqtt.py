@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
@@ -17,7 +16,7 @@ _QOS = 0  # QoS 1 is measured 3 to 6 times worse under loss; the relay repeats w
 class HubExchange:
     """A connection of its own for the binary messages of one session at a time. Made and used in the loop."""
 
-    def __init__(self, address: Address, topics: Topics, client_id: str, log: Callable[[str], None]) -> None:
+    def __init__(self, address: Address, topics: Topics, client_id: str) -> None:
         self.ignored = 0
         """Messages of foreign sessions and of devices that do not take part."""
         self._topics = topics
@@ -25,7 +24,7 @@ class HubExchange:
         self._session = ""
         self._relay: Relay | None = None
         self._index: dict[str, int] = {}
-        self.connection = Connection(address, client_id, self._receive, log=log)
+        self.connection = Connection(address, client_id, self._receive)
 
     async def listen(self, session: str) -> None:
         """Leave the session so far and subscribe to the partials of another one."""
