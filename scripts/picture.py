@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -22,7 +22,7 @@ def main() -> None:
     if separator != "--" or not command:
         sys.exit(__doc__)
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
-    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w"), force_terminal=True)
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), (shlex.join(command), "bold")))
     for line in run.stdout.splitlines():
         console.print(Text(line, style="dim" if line.startswith("halo:") else ""))

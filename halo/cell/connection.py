@@ -108,9 +108,7 @@ class Connection:
         """Publish at QoS 1 and wait for the broker's word; BrokerError when there is none."""
         client = self._client
         if client is None:
-            raise BrokerError(
-                f"The broker at {self.address} is not connected just now. Try again in a moment."
-            )
+            raise BrokerError(f"The broker at {self.address} is not connected just now. Try again in a moment.")
         try:
             await client.publish(topic, payload, 1, retain)
         except aiomqtt.MqttError as error:
@@ -142,9 +140,7 @@ class Connection:
             if self.lives > 1:
                 self._log(f"connected to the broker at {self.address} again")
             self._up.set()
-            async for (
-                _
-            ) in client.messages:  # none comes this way (see _queue): it ends when the connection does
+            async for _ in client.messages:  # none comes this way (see _queue): it ends when the connection does
                 pass
 
     async def _knock(self) -> None:
@@ -177,9 +173,7 @@ class Connection:
     def _deliver(self, message: aiomqtt.Message) -> None:
         payload = message.payload
         try:
-            self._on_message(
-                message.topic.value, payload if isinstance(payload, bytes) else b"", message.retain
-            )
+            self._on_message(message.topic.value, payload if isinstance(payload, bytes) else b"", message.retain)
         except Exception as error:  # a message must never end the connection
             self.dropped += 1
             self._log(f"a message on {message.topic.value} could not be handled: {error!r}")

@@ -174,9 +174,7 @@ class Cell:
             await session.claim()
         await self._serve(session)
         wanted = wish.workers
-        formation = await session.form(
-            wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check
-        )
+        formation = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
         self._announce(formation, topics, address)
 
     async def _serve(self, session: HubSession) -> None:

@@ -96,9 +96,7 @@ class HubSession:
         left = await check_free(self._address, self._topics)
         if left is not None:
             self._left_behind = left.session
-            self._log(
-                f"taking over the cell {self._topics.cell!r} from {left.hub}, whose heartbeat has stopped"
-            )
+            self._log(f"taking over the cell {self._topics.cell!r} from {left.hub}, whose heartbeat has stopped")
 
     async def serve(self, started: asyncio.Event) -> None:
         """Be the hub until `leave` is called; BrokerError when the broker cannot be reached at the start."""
@@ -159,9 +157,7 @@ class HubSession:
         self.joiner_waits = False
         return self.formation
 
-    async def _gather(
-        self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]
-    ) -> None:
+    async def _gather(self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         begin = told = loop.time()
         while loop.time() < begin + patience_s:
@@ -274,9 +270,7 @@ class HubSession:
                 self._check_soon(_RETURN_S, [name])
             elif before is not None and before.incarnation != now.incarnation:
                 self._lose(name, "it was started anew")
-            elif now.session != self.formation.session and now.session != (
-                self._lease and self._lease.session
-            ):
+            elif now.session != self.formation.session and now.session != (self._lease and self._lease.session):
                 self._lose(name, now.reason or "it left the session")
         elif self._is_joiner(name) and not self.joiner_waits:
             self.joiner_waits = True

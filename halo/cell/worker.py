@@ -49,9 +49,7 @@ def default_name() -> str:
 class WorkerService:
     """One worker. `serve` ends with SIGTERM, SIGINT, the parent, or a newer worker of the same name."""
 
-    def __init__(
-        self, model: OpenModel, wish: WorkerWish, native: Native, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, model: OpenModel, wish: WorkerWish, native: Native, log: Callable[[str], None]) -> None:
         self.name = check_name("device", wish.name or default_name())
         self.ignored = 0
         """Control documents that were not valid."""
@@ -212,9 +210,7 @@ class WorkerService:
             self._lease = decode(Lease, payload) if payload else None
         except OtherProtocol as error:
             self.ignored += 1
-            self._log(
-                f"the hub of this cell is not understood: {error}. Bring both to the same version of HALO."
-            )
+            self._log(f"the hub of this cell is not understood: {error}. Bring both to the same version of HALO.")
             return
         except BadDocument:
             self.ignored += 1
@@ -234,9 +230,7 @@ class WorkerService:
             self._usurped = True
             self._stop.set()
         elif self._heard_myself:  # cleared by a late will, or overwritten by an elder or by garbage
-            self._control.send(
-                topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True
-            )
+            self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
 
     async def _publish_profile(self) -> None:
         await self._control.publish(self._topics.profile(self.name), encode(self._profile), retain=True)

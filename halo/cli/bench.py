@@ -31,9 +31,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     add_cell(sync)
     add_model(sync)
     sync.add_argument("--workers", type=positive, required=True, metavar="N", help="how many workers")
-    sync.add_argument(
-        "--tokens", type=positive, default=50, metavar="N", help="how many times 44 syncs (default: 50)"
-    )
+    sync.add_argument("--tokens", type=positive, default=50, metavar="N", help="how many times 44 syncs (default: 50)")
     sync.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -44,9 +42,7 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model or demo_model())
     with (
         patience("waiting for the workers"),
-        Cell.open(
-            model, workers=args.workers, broker=args.broker, cell=args.cell, n_ctx=256, log=say
-        ) as cell,
+        Cell.open(model, workers=args.workers, broker=args.broker, cell=args.cell, n_ctx=256, log=say) as cell,
     ):
         figures = measure(cell, args.tokens)
     if args.json:

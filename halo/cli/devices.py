@@ -33,9 +33,7 @@ def run(args: argparse.Namespace) -> int:
     address, topics = Address.parse(need_broker(args)), Topics(args.cell)
     with patience(f"asking the broker at {address}"):
         view = asyncio.run(look(address, topics, _BEAT_S))
-    print(
-        json.dumps(_as_json(args.cell, view), indent=2) if args.json else _as_text(args.cell, address, view)
-    )
+    print(json.dumps(_as_json(args.cell, view), indent=2) if args.json else _as_text(args.cell, address, view))
     return 0
 
 
@@ -87,9 +85,7 @@ def _as_text(cell: str, address: Address, view: View) -> str:
         rows: list[tuple[str, ...]] = [("NAME", "STATE", "MODEL", "ISA", "THREADS", "CORES", "MEMORY", "HUB")]
         rows += [_row(device) for device in devices]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines += [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-        ]
+        lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
     lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
     return "\n".join(lines)

@@ -49,15 +49,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "-t", "--threads", type=positive, metavar="N", help="threads of this device (default: all cores)"
     )
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument(
-        "--temp", type=float, default=0.8, help="temperature; 0: always the most probable (0.8)"
-    )
-    sampling.add_argument(
-        "--top-k", type=count, default=40, help="only the k most probable tokens; 0: all (40)"
-    )
-    sampling.add_argument(
-        "--top-p", type=float, default=0.95, help="only the most probable of this mass (0.95)"
-    )
+    sampling.add_argument("--temp", type=float, default=0.8, help="temperature; 0: always the most probable (0.8)")
+    sampling.add_argument("--top-k", type=count, default=40, help="only the k most probable tokens; 0: all (40)")
+    sampling.add_argument("--top-p", type=float, default=0.95, help="only the most probable of this mass (0.95)")
     sampling.add_argument(
         "--min-p", type=float, default=0.05, help="none less probable than this times the first (0.05)"
     )

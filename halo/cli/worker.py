@@ -39,9 +39,7 @@ def run(
     open_model: Callable[[Any], OpenModel] | None = None,
 ) -> int:
     """Serve until told to stop. `native` and `open_model` are for tests."""
-    wish = WorkerWish(
-        Address.parse(need_broker(args)), args.cell, args.name, args.threads, args.exit_with_parent
-    )
+    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, args.threads, args.exit_with_parent)
     model = (open_model or _open)(args.model)
     say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
     asyncio.run(_serve(model, wish, native or native_module.load()))

@@ -43,9 +43,7 @@ class HubExchange:
                 self.connection.send(topics[worker], message)
 
         def post(batch: list[tuple[int, bytes]]) -> None:
-            with contextlib.suppress(
-                RuntimeError
-            ):  # the loop is closed: so is the cell, and forward is cancelled
+            with contextlib.suppress(RuntimeError):  # the loop is closed: so is the cell, and forward is cancelled
                 self._loop.call_soon_threadsafe(publish, batch)
 
         return post

@@ -82,9 +82,7 @@ def test_a_killed_worker_raises_at_once_and_the_rest_go_on(open_cell, start_work
     assert [d["name"] for d in report["devices"]] == ["hub", "a", "b"]  # what a did is not forgotten
 
 
-def test_a_frozen_worker_is_given_up_within_five_seconds_and_comes_back(
-    open_cell, start_worker, broker, lines
-):
+def test_a_frozen_worker_is_given_up_within_five_seconds_and_comes_back(open_cell, start_worker, broker, lines):
     frozen, _ = start_worker("a"), start_worker("b")
     cell = open_cell(broker=str(broker.address), workers=2)
     frozen.send_signal(signal.SIGSTOP)
@@ -161,22 +159,16 @@ def test_cancel_from_another_thread_ends_a_forward(open_cell):
 def test_too_few_workers_are_named(open_cell, start_worker, broker, monkeypatch):
     monkeypatch.setattr("halo.cell.hub._WORKERS_COME_S", 2.0)
     start_worker("a")
-    with pytest.raises(
-        CellError, match=r"Only 1 of 3 workers are ready \(a\) in the cell.*halo worker --broker"
-    ):
+    with pytest.raises(CellError, match=r"Only 1 of 3 workers are ready \(a\) in the cell.*halo worker --broker"):
         open_cell(broker=str(broker.address), workers=3)
 
 
-def test_a_worker_with_another_model_is_refused_with_both_names(
-    open_cell, start_worker, broker, tmp_path, view
-):
+def test_a_worker_with_another_model_is_refused_with_both_names(open_cell, start_worker, broker, tmp_path, view):
     other = tmp_path / "other.gguf"
     other.write_text("another model")
     start_worker("a", model=other)
     eventually(lambda: "a" in view().roster.profiles)
-    with pytest.raises(
-        CellError, match=r"a: it has another model: other .*other\.gguf.* runs model .*model\.gguf"
-    ):
+    with pytest.raises(CellError, match=r"a: it has another model: other .*other\.gguf.* runs model .*model\.gguf"):
         open_cell(broker=str(broker.address), workers=1)
 
 

@@ -81,9 +81,7 @@ def test_one_wrong_field_is_enough(document, data):
     assert encode(accepted)  # whatever is let in is a document
 
 
-@pytest.mark.parametrize(
-    "payload", [b"[" * 60_000, b'{"protocol":' * 5_000, b" " * 70_000, b'{"protocol":1e400}']
-)
+@pytest.mark.parametrize("payload", [b"[" * 60_000, b'{"protocol":' * 5_000, b" " * 70_000, b'{"protocol":1e400}'])
 def test_hostile_sizes_are_bad_documents(payload):
     with pytest.raises(BadDocument):
         decode(Lease, payload)

@@ -76,7 +76,9 @@ def test_logits_are_the_same_bits_with_a_worker_in_another_namespace(
     model = open_model(path)
     tokens = np.arange(10, 60, dtype=np.int32)
     alone = _native.Engine(model.native, 256).forward(0, tokens, True)
-    worker = link.command(sys.executable, "-m", "halo.cli", "worker", "--broker", broker, "--cell", "ns", "-m", str(path))
+    worker = link.command(
+        sys.executable, "-m", "halo.cli", "worker", "--broker", broker, "--cell", "ns", "-m", str(path)
+    )
     with subprocess.Popen(worker) as process:
         try:
             with Cell.open(model, broker=broker, cell="ns", workers=1, n_ctx=256) as cell:

@@ -48,9 +48,7 @@ def test_local_workers_and_broker_end_with_the_hub(start_hub, number):
 def test_ctrl_c_reaches_the_hub_only(start_hub):
     """The terminal signals its whole foreground group: workers and broker must not be in it."""
     hub = start_hub("compute")
-    sessions = {
-        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3] for pid in children(hub.pid)
-    }
+    sessions = {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3] for pid in children(hub.pid)}
     assert str(hub.pid) not in sessions
     assert len(sessions) == 3  # one each: hence no controlling terminal, and no process group in common
 
@@ -119,10 +117,7 @@ def test_a_worker_without_a_broker_gives_up_after_five_seconds(start_worker):
     worker = start_worker("a", url="mqtt://127.0.0.1:9")
     assert worker.wait(10) == 1
     assert 3 < time.monotonic() - start < 8
-    assert (
-        "error: Cannot reach the MQTT broker at mqtt://127.0.0.1:9: Connection refused"
-        in worker.log.read_text()
-    )
+    assert "error: Cannot reach the MQTT broker at mqtt://127.0.0.1:9: Connection refused" in worker.log.read_text()
 
 
 def test_a_worker_ends_quickly_while_it_still_looks_for_the_broker(start_worker):

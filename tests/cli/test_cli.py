@@ -26,9 +26,7 @@ PROMPT = ["-p", "Once upon a time", "--temp", "0"]
 def halo(*arguments, text="", **environment):
     """Run a command to its end."""
     env = {key: value for key, value in os.environ.items() if key != "HALO_BROKER"} | environment
-    return subprocess.run(
-        [*HALO, *arguments], capture_output=True, text=True, input=text, env=env, timeout=60
-    )
+    return subprocess.run([*HALO, *arguments], capture_output=True, text=True, input=text, env=env, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +158,7 @@ def test_interrupted_text_stays_and_nothing_is_left_behind(hub_extra, model, num
     command = [*HALO, "generate", "-m", model, *PROMPT, "-n", "-1", "-c", "4096", "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     first = process.stdout.read(10)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
-    ).stdout.split()
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     assert len(children) == 3
     start = time.monotonic()
     process.send_signal(number)
@@ -228,9 +224,7 @@ def test_a_frozen_worker_is_an_error_within_five_seconds(hub_extra, model, broke
 
 
 def test_bench_sync_prints_the_median(model):
-    figures = json.loads(
-        halo("bench", "sync", "-m", model, "--workers", "2", "--tokens", "5", "--json").stdout
-    )
+    figures = json.loads(halo("bench", "sync", "-m", model, "--workers", "2", "--tokens", "5", "--json").stdout)
     assert figures["syncs"] == 5 * 44
     assert 0 < figures["median_ms"] <= figures["p95_ms"] <= figures["max_ms"]
 
