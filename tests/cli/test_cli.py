@@ -13,11 +13,10 @@ import pytest
 
 pytest.importorskip("halo._native")
 
-from halo.model import demo_model
-
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
 from halo.errors import ModelError
+from halo.model import demo_model
 
 HALO = [sys.executable, "-m", "halo.cli"]
 PROMPT = ["-p", "Once upon a time", "--temp", "0"]
