@@ -22,6 +22,7 @@ Handler = Callable[[str, bytes, bool], None]
 FIRST_ATTEMPTS_S = 5.0
 """How long a first connection is tried before the user is told; later losses are repaired for ever."""
 _ANSWER_S = 3.0
+_GOODBYE_S = 0.3
 _BACK_OFF_S = (0.1, 5.0)
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED_LOGIN = (4, 5, 134, 135)
@@ -81,6 +82,8 @@ class Connection:
             try:
                 await self._one_life()
             except (aiomqtt.MqttError, BrokerError, OSError) as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error  # disconnecting failed, which must not keep us
                 if self._up.is_set():
                     self._log(f"lost the broker at {self.address} ({_reason(error)}); trying to reconnect")
                     delay = _BACK_OFF_S[0]
@@ -131,17 +134,23 @@ class Connection:
     async def _one_life(self) -> None:
         await self._knock()
         async with self._new_client() as client:
-            if self._topics:
-                await client.subscribe(list(self._topics.items()))
-            self._client = client
-            self.lives += 1
-            if self._on_up is not None:
-                await self._on_up()
-            if self.lives > 1:
-                self._log(f"connected to the broker at {self.address} again")
-            self._up.set()
-            async for _ in client.messages:  # none comes this way (see _queue): it ends when the connection does
-                pass
+            try:
+                await self._use(client)
+            finally:
+                client.timeout = _GOODBYE_S
+
+    async def _use(self, client: aiomqtt.Client) -> None:
+        if self._topics:
+            await client.subscribe(list(self._topics.items()))
+        self._client = client
+        self.lives += 1
+        if self._on_up is not None:
+            await self._on_up()
+        if self.lives > 1:
+            self._log(f"connected to the broker at {self.address} again")
+        self._up.set()
+        async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
+            pass
 
     async def _knock(self) -> None:
         """See whether anything listens: unlike the connecting thread of paho, this can be cancelled."""

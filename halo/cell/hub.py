@@ -8,7 +8,6 @@ import contextlib
 import socket
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,7 +30,8 @@ _SLOTS = 1
 _WORKERS_COME_S = 30.0
 _ANNOUNCED_S = 2.0
 _CLOSE_S = 1.5
-_open_cells: weakref.WeakSet[Cell] = weakref.WeakSet()
+_open_cells: set[Cell] = set()
+"""Whoever forgets to close one: it is closed at exit."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,6 @@ class Cell:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
 
     def _start(self, worker_command: Command) -> None:
         wish = self._wish

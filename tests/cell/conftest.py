@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from fakes import NATIVE, Model  # noqa: E402
+from cell_helpers import FAKE_WORKER
+from fake_native import NATIVE, Model
 
-from halo.cell import Cell  # noqa: E402
-from halo.cell.broker import Amqtt, Mosquitto, find_mosquitto  # noqa: E402
-from halo.cell.loop import LoopThread  # noqa: E402
-from halo.cell.topics import Topics  # noqa: E402
-from halo.cell.view import look  # noqa: E402
-
-FAKE_WORKER = [sys.executable, str(HERE / "fake_worker.py")]
+from halo.cell import Cell
+from halo.cell.broker import Amqtt, Mosquitto, find_mosquitto
+from halo.cell.loop import LoopThread
+from halo.cell.topics import Topics
+from halo.cell.view import look
 
 
 @pytest.fixture
@@ -110,32 +107,3 @@ def start_worker(broker, model, tmp_path):
 def view(loop, broker):
     """Looks at the cell "halo" from outside."""
     return lambda: loop.run(look(broker.address, Topics("halo"), 1.2))
-
-
-def eventually(condition, within_s=5.0):
-    """Wait until the condition holds, and return its value."""
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-    return value
-
-
-def alive(pid):
-    """Whether the process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def children(pid):
-    """The processes that a process has started."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        found += [int(entry.name)] if parent == pid else []
-    return found

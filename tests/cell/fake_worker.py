@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fakes import NATIVE, Model
+from fake_native import NATIVE, Model
 
 from halo.cli import execute, parser
 from halo.cli.worker import run

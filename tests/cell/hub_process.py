@@ -7,11 +7,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from fakes import NATIVE, Model
+from cell_helpers import FAKE_WORKER
+from fake_native import NATIVE, Model
 
 from halo.cell import Cell
-
-FAKE_WORKER = [sys.executable, str(Path(__file__).parent / "fake_worker.py")]
 
 if __name__ == "__main__":
     model, how, broker = sys.argv[1:4]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
-from conftest import alive, children, eventually
+from cell_helpers import alive, children, eventually, publish, read_retained, restart, retain
+from fake_native import Model
 
 from halo.cell import messages
 from halo.errors import BrokerError, CellError, WorkerLostError
@@ -25,7 +27,7 @@ def test_a_hub_alone_uses_no_network(open_cell):
     cell = open_cell()
     assert forward(cell).shape == (1, 16)
     assert cell.report()["workers"] == 0
-    assert children(__import__("os").getpid()) == []
+    assert children(os.getpid()) == []
 
 
 def test_local_workers_take_part_and_are_reported(open_cell, lines):
@@ -40,7 +42,7 @@ def test_local_workers_take_part_and_are_reported(open_cell, lines):
 
 def test_closing_leaves_no_process_and_is_quick_and_idempotent(open_cell, lines):
     cell = open_cell(workers=2)
-    pids = children(__import__("os").getpid())
+    pids = children(os.getpid())
     assert len(pids) == 3  # two workers and the broker
     start = time.monotonic()
     cell.close()
@@ -147,8 +149,6 @@ def test_a_request_that_takes_long_is_not_taken_for_a_loss(open_cell):
 
 
 def test_cancel_from_another_thread_ends_a_forward(open_cell):
-    import threading
-
     cell = open_cell(workers=1)
     cell.engine._engine.body = b"slow"
     threading.Timer(0.3, cell.engine.cancel).start()
@@ -187,8 +187,6 @@ def test_a_second_hub_is_told_who_leads_the_cell(open_cell, start_worker, broker
 
 
 def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines, model):
-    from fakes import Model
-
     lease = messages.Lease(
         session="0" * 16,
         hub="ghost",
@@ -286,48 +284,3 @@ def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker,
     assert cell.report()["workers"] == 1
     assert cell._session.exchange.ignored >= 5
     assert cell._session.roster.ignored >= 5
-
-
-def publish(loop, address, topic, payload, retain=False):
-    import aiomqtt
-
-    async def work():
-        async with aiomqtt.Client(address.host, address.port) as client:
-            await client.publish(topic, payload, 1, retain)
-
-    loop.run(work())
-
-
-def retain(loop, address, topic, payload):
-    publish(loop, address, topic, payload, retain=True)
-
-
-def read_retained(loop, address):
-    import asyncio
-
-    import aiomqtt
-
-    async def work():
-        found = {}
-        async with aiomqtt.Client(address.host, address.port) as client:
-            await client.subscribe("halo/#", 1)
-            try:
-                async with asyncio.timeout(0.4):
-                    async for message in client.messages:
-                        if message.retain:
-                            found[message.topic.value] = message.payload
-            except TimeoutError:
-                return found
-
-    return loop.run(work())
-
-
-def restart(loop, broker):
-    """Stop the broker and start another at the same port."""
-    from halo.cell import broker as module
-
-    port = broker.address.port
-    loop.run(broker.stop())
-    time.sleep(0.5)
-    broker.child = loop.call(lambda: module._spawn_mosquitto(module.find_mosquitto(), port))
-    assert re.match(r"\d+", str(broker.child.pid))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import time
 
 import aiomqtt
 import pytest
-from test_cell import publish, restart
+from cell_helpers import publish, restart
 
+from halo.cell import broker as module
 from halo.cell.address import Address
 from halo.cell.connection import Connection
 from halo.cell.view import running
@@ -76,6 +79,24 @@ def test_subscriptions_come_back_with_the_connection(loop, broker):
     assert len(lines) == 2 and "lost the broker" in lines[0] and lines[1].endswith("again")
 
 
+def test_a_broker_that_hangs_does_not_keep_a_connection_from_ending(loop, broker):
+    async def work():
+        connection = Connection(broker.address, "test", print)
+        task = asyncio.create_task(connection.run())
+        await connection.wait_up()
+        os.kill(broker.child.pid, signal.SIGSTOP)
+        for _ in range(200):
+            connection.send("halo/x", bytes(60_000))  # more than the sockets hold: nothing can be written
+        start = time.monotonic()
+        task.cancel()
+        await asyncio.wait((task,), timeout=5)
+        os.kill(broker.child.pid, signal.SIGCONT)
+        return task.cancelled(), time.monotonic() - start
+
+    ended, seconds = loop.run(work())
+    assert ended and seconds < 1
+
+
 def test_messages_for_a_broker_that_is_away_are_counted_not_kept(loop):
     async def work():
         connection = Connection(Address("127.0.0.1", 9), "test", print)
@@ -99,8 +120,6 @@ def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
 
 
 def test_a_refused_login_is_told_at_once(loop, tmp_path):
-    from halo.cell import broker as module
-
     if module.find_mosquitto() is None:
         pytest.skip("mosquitto is not installed")
     port = module.free_port()
@@ -127,8 +146,6 @@ def test_a_host_that_does_not_speak_mqtt_is_told_within_reason(loop):
 
 
 def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):
-    from halo.cell import broker as module
-
     key, certificate, conf = tmp_path / "key", tmp_path / "certificate", tmp_path / "conf"
     made = subprocess.run(
         [

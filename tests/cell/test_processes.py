@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HERE, alive, children, eventually
-from test_cell import read_retained
+from cell_helpers import HERE, alive, children, eventually, publish, read_retained, retain
+from fake_native import Model
+
+from halo.cell import messages
 
 HUB = [sys.executable, str(HERE / "hub_process.py")]
 
@@ -104,8 +106,6 @@ def test_of_two_workers_with_one_name_the_newest_stays(start_worker, broker, vie
 
 
 def test_a_profile_that_is_cleared_by_mistake_is_put_back(start_worker, broker, loop):
-    from test_cell import retain
-
     start_worker("a")
     eventually(lambda: read_retained(loop, broker.address))
     retain(loop, broker.address, "halo/halo/device/a/profile", b"")
@@ -129,11 +129,6 @@ def test_a_worker_ends_quickly_while_it_still_looks_for_the_broker(start_worker)
 
 
 def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, broker, loop, view, model):
-    from fakes import Model
-    from test_cell import publish, retain
-
-    from halo.cell import messages
-
     worker = start_worker("a")
     eventually(lambda: "is in the cell" in worker.log.read_text())
     for payload in (b"\xff" * 100, b"{}", b"[" * 60000, b'{"protocol":2}', b"0" * 70000, b"null"):
