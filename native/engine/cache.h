@@ -10,21 +10,24 @@
 
 namespace halo {
 
+// A head's positions lie one after the other, so that attention reads memory in order.
+//
 // Rows 0 .. filled(layer) - 1 are complete for the slot's present epoch. A scatter of a newer epoch at position
 // p invalidates everything from p on; one of an older epoch is refused by the caller.
 class Cache {
  public:
   Cache(const Spec& spec, int n_ctx)
       : n_ctx_(n_ctx),
-        kv_dim_(spec.kv_dim()),
+        kv_heads_(spec.kv_heads),
+        head_dim_(spec.head_dim),
         filled_(spec.layers, 0),
         // Untouched pages cost nothing: a context that is never filled is never resident.
         keys_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]),
         values_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]) {}
 
-  uint16_t* key(int layer, int position) { return keys_.get() + at(layer, position); }      // (kv_dim)
-  uint16_t* value(int layer, int position) { return values_.get() + at(layer, position); }  // (kv_dim)
-  size_t stride() const { return kv_dim_; }
+  // (positions, head_dim) from `position` on
+  uint16_t* key(int layer, int head, int position) { return keys_.get() + at(layer, head, position); }
+  uint16_t* value(int layer, int head, int position) { return values_.get() + at(layer, head, position); }
 
   uint32_t epoch() const { return epoch_; }
   int filled(int layer) const { return filled_[layer]; }
@@ -35,9 +38,11 @@ class Cache {
   }
 
  private:
-  size_t at(int layer, int position) const { return (size_t(layer) * n_ctx_ + position) * kv_dim_; }
+  size_t at(int layer, int head, int position) const {
+    return ((size_t(layer) * kv_heads_ + head) * n_ctx_ + position) * head_dim_;
+  }
 
-  int n_ctx_, kv_dim_;
+  int n_ctx_, kv_heads_, head_dim_;
   uint32_t epoch_ = 0;
   std::vector<int> filled_;
   std::unique_ptr<uint16_t[]> keys_, values_;

@@ -15,7 +15,9 @@ namespace halo {
 
 namespace {
 
-constexpr int kChunk = 32;  // rows of the projection that one thread computes at a time
+constexpr int kChunk = 32;         // rows of the projection that one thread computes at a time
+constexpr int kUnit = 16;          // rows of other products that are not split: a multiple of every variant's panel
+constexpr int kAttentionRows = 8;  // rows of a prompt that one thread attends for at a time
 
 template <typename T>
 T* grow(std::vector<T>& v, size_t n) {
@@ -52,6 +54,7 @@ Cache& Device::slot(int i) {
 
 Refusal Device::compute(const SyncInput& in, uint64_t mask, Partial& out) {
   const size_t values = size_t(in.rows) * model_->spec.d;
+  for (Prepared& p : inputs_) p.ready = false;
   out.range.assign(in.rows, 0);
   out.norms.assign(size_t(in.rows) * popcount(mask), 0.0f);
   if (in.format == PartialFormat::Fixed) {
@@ -65,43 +68,74 @@ Refusal Device::compute(const SyncInput& in, uint64_t mask, Partial& out) {
 }
 
 void Device::product(const Tensor& w, const uint8_t* x, size_t x_stride, int T, float* y) {
-  rows_of(w, x, x_stride, T, {{0, static_cast<int>(w.rows)}}, y, w.rows);
+  const int n = static_cast<int>(w.cols);
+  const Type format = info(w.type).activation;
+  const Rows prepared = activations_for(w, T);
+  for (int t = 0; t < T; ++t) k_.prepare(format, x + t * x_stride, n, prepared.data + t * prepared.stride);
+  multiply({{&w, {0, static_cast<int>(w.rows)}, prepared, y, static_cast<size_t>(w.rows)}}, T);
 }
 
-// y[t * y_stride + r] for the rows r of all spans, split over the threads.
-void Device::rows_of(const Tensor& w, const uint8_t* x, size_t x_stride, int T, const std::vector<Span>& spans,
-                     float* y, size_t y_stride) {
+// All rows of all tasks, split over the threads in whole panels.
+void Device::multiply(const std::vector<Task>& tasks, int T) {
+  const auto units_of = [](const Task& task) { return (task.rows.end - task.rows.begin + kUnit - 1) / kUnit; };
   int total = 0;
-  for (const Span& s : spans) total += s.end - s.begin;
+  for (const Task& task : tasks) total += units_of(task);
   threads_.split(total, [&](int begin, int end, int) {
-    int before = 0;  // rows in the spans already passed
-    for (const Span& s : spans) {
-      const int first = s.begin + std::max(begin - before, 0);
-      const int last = std::min(s.end, s.begin + (end - before));
-      before += s.end - s.begin;
+    int before = 0;  // units of the tasks already passed
+    for (const Task& task : tasks) {
+      const int units = units_of(task);
+      const int first = task.rows.begin + std::max(begin - before, 0) * kUnit;
+      const int last = std::min(task.rows.end, task.rows.begin + (end - before) * kUnit);
+      before += units;
       if (first >= last) continue;
-      k_.matmul(w.type, w.row(first), w.stride, last - first, static_cast<int>(w.cols), x, x_stride, T, y + first,
-                y_stride);
+      task.w->product->matmul(task.w->slice(first, last), task.x.data, task.x.stride, T, task.y + first, task.y_stride);
     }
   });
 }
 
-// The layer input in the format that `w` consumes; converted only where a layer's weights differ in it.
-const uint8_t* Device::input_for(const SyncInput& in, const Tensor& w, Type input, size_t* stride) {
-  const Type wanted = info(w.type).activation;
-  if (wanted == input) {
-    *stride = in.h_stride;
-    return in.h;
-  }
+// The layer input as products with `w` read it: made once per sync for each format that the layer's weights consume.
+Device::Rows Device::input_for(const SyncInput& in, const Tensor& w) {
+  const Type wanted = info(w.type).activation, given = model_->layers[in.layer].input(in.part);
+  auto found = std::find_if(inputs_.begin(), inputs_.end(), [&](const Prepared& p) { return p.format == wanted; });
+  if (found == inputs_.end()) found = inputs_.insert(inputs_.end(), Prepared{wanted, false, {}});
+  const size_t stride = prepared_bytes(wanted, model_->spec.d);
+  const Rows out{grow(found->bytes, stride * in.rows), stride};
+  if (!found->ready) convert(in, given, wanted, out);
+  found->ready = true;
+  return out;
+}
+
+void Device::convert(const SyncInput& in, Type from, Type to, Rows out) {
   const int d = model_->spec.d;
-  *stride = row_bytes(wanted, d);
-  grow(converted_, *stride * in.rows);
-  grow(decoded_, d);
+  std::vector<float> values(from == to ? 0 : d);
+  std::vector<uint8_t> bytes(from == to ? 0 : row_bytes(to, d));
   for (int t = 0; t < in.rows; ++t) {
-    k_.dequantize(input, in.h + t * in.h_stride, d, decoded_.data());
-    k_.quantize(wanted, decoded_.data(), d, converted_.data() + t * *stride);
+    const uint8_t* h = in.h + t * in.h_stride;
+    if (from != to) {  // a layer's weights differ in the format that they consume
+      dequantize(from, h, d, values.data());
+      k_.quantize(to, values.data(), d, bytes.data());
+      h = bytes.data();
+    }
+    k_.prepare(to, h, d, out.data + t * out.stride);
   }
-  return converted_.data();
+}
+
+// Room for rows of activations of all of w's columns.
+Device::Rows Device::activations_for(const Tensor& w, int rows) {
+  const size_t stride = prepared_bytes(info(w.type).activation, w.cols);
+  return {grow(activation_, stride * rows), stride};
+}
+
+// Quantises x's columns (x points at column 0) to the activations that `w` consumes.
+void Device::activate(const Tensor& w, const float* x, const Span& columns, int t, Rows out) {
+  const Type format = info(w.type).activation;
+  const int step = std::max(info(format).block, 256);  // a multiple of every block
+  uint8_t block[1024];                                 // 256 values of any format
+  for (int c = columns.begin; c < columns.end; c += step) {
+    const int n = std::min(step, columns.end - c);
+    k_.quantize(format, x + c, n, block);
+    k_.prepare(format, block, n, out.data + t * out.stride + prepared_bytes(format, c));
+  }
 }
 
 // Sines and cosines of the rows' positions; kept while the positions stay, which is all layers of a token.
@@ -135,23 +169,17 @@ void Device::rotate(float* x, int heads, int t) const {
   }
 }
 
-void Device::store_keys_and_values(const SyncInput& in, const Layer& layer, Cache& cache) {
-  const int kv_dim = model_->spec.kv_dim();
-  const std::vector<Span> all{{0, kv_dim}};
-  size_t stride;
-  float* kv = grow(kv_, size_t(in.rows) * kv_dim);
-  const uint8_t* h = input_for(in, layer.wk, layer.attention_input, &stride);
-  rows_of(layer.wk, h, stride, in.rows, all, kv, kv_dim);
+// keys, values: (rows, kv_dim)
+void Device::store_keys_and_values(const SyncInput& in, const float* keys, const float* values, Cache& cache) {
+  const Spec& s = model_->spec;
   for (int t = 0; t < in.rows; ++t) {
-    rotate(kv + size_t(t) * kv_dim, model_->spec.kv_heads, t);
-    uint16_t* out = cache.key(in.layer, static_cast<int>(in.positions[t]));
-    for (int i = 0; i < kv_dim; ++i) out[i] = f32_to_f16(kv[size_t(t) * kv_dim + i]);
-  }
-  h = input_for(in, layer.wv, layer.attention_input, &stride);
-  rows_of(layer.wv, h, stride, in.rows, all, kv, kv_dim);
-  for (int t = 0; t < in.rows; ++t) {
-    uint16_t* out = cache.value(in.layer, static_cast<int>(in.positions[t]));
-    for (int i = 0; i < kv_dim; ++i) out[i] = f32_to_f16(kv[size_t(t) * kv_dim + i]);
+    const int position = static_cast<int>(in.positions[t]);
+    for (int head = 0; head < s.kv_heads; ++head) {
+      const size_t at = size_t(t) * s.kv_dim() + size_t(head) * s.head_dim;
+      k_.quantize(Type::F16, keys + at, s.head_dim, reinterpret_cast<uint8_t*>(cache.key(in.layer, head, position)));
+      k_.quantize(Type::F16, values + at, s.head_dim,
+                  reinterpret_cast<uint8_t*>(cache.value(in.layer, head, position)));
+    }
   }
   cache.fill(in.layer, static_cast<int>(in.positions[in.rows - 1]) + 1);
 }
@@ -164,82 +192,85 @@ Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
   if (in.epoch < cache.epoch()) return Refusal::OldEpoch;
   if (in.epoch > cache.epoch()) cache.enter(in.epoch, first);
   if (first > cache.filled(in.layer)) return Refusal::CacheIncomplete;
-  prepare_rotations(in);
-  store_keys_and_values(in, layer, cache);
-  if (mask == 0) return Refusal::None;
 
-  const int per_kv = s.heads_per_kv(), q_per_kv = per_kv * s.head_dim, q_dim = s.heads * s.head_dim;
+  const int kv_dim = s.kv_dim(), q_dim = s.heads * s.head_dim, q_per_kv = s.heads_per_kv() * s.head_dim;
+  float* keys = grow(keys_, size_t(in.rows) * kv_dim);
+  float* values = grow(values_, size_t(in.rows) * kv_dim);
+  float* q = grow(q_, size_t(in.rows) * q_dim);
+  std::vector<Task> tasks{{&layer.wk, {0, kv_dim}, input_for(in, layer.wk), keys, size_t(kv_dim)},
+                          {&layer.wv, {0, kv_dim}, input_for(in, layer.wv), values, size_t(kv_dim)}};
   std::vector<Span> groups;   // columns of o, which are also rows of q
   std::vector<int> kv_heads;  // of all groups in the mask
   for_each_group(mask, [&](int g) {
     groups.push_back({layer.head_groups[g] * q_per_kv, layer.head_groups[g + 1] * q_per_kv});
+    tasks.push_back({&layer.wq, groups.back(), input_for(in, layer.wq), q, size_t(q_dim)});
     for (int head = layer.head_groups[g]; head < layer.head_groups[g + 1]; ++head) kv_heads.push_back(head);
   });
-  size_t stride;
-  const uint8_t* h = input_for(in, layer.wq, layer.attention_input, &stride);
-  float* q = grow(q_, size_t(in.rows) * q_dim);
-  rows_of(layer.wq, h, stride, in.rows, groups, q, q_dim);
+  multiply(tasks, in.rows);
+  prepare_rotations(in);
+  for (int t = 0; t < in.rows; ++t) rotate(keys + size_t(t) * kv_dim, s.kv_heads, t);
+  store_keys_and_values(in, keys, values, cache);
+  if (mask == 0) return Refusal::None;
 
-  float* attended = grow(attended_, size_t(in.rows) * q_dim);
-  grow(scores_, size_t(threads_.size()) * n_ctx_);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  const int heads = static_cast<int>(kv_heads.size());
-  threads_.split(in.rows * heads, [&](int begin, int end, int thread) {
+  attend(in, cache, kv_heads);
+  const Rows x = activations_for(layer.wo, in.rows);
+  for (int t = 0; t < in.rows; ++t) {
+    for (const Span& g : groups) activate(layer.wo, attended_.data() + size_t(t) * q_dim, g, t, x);
+  }
+  project(layer.wo, x, groups, layer.groups(Part::Attention), in, out);
+  return Refusal::None;
+}
+
+// q_ to attended_ for the query heads of these KV heads, both (rows, heads * head_dim).
+void Device::attend(const SyncInput& in, Cache& cache, const std::vector<int>& kv_heads) {
+  const Spec& s = model_->spec;
+  const int per_kv = s.heads_per_kv(), q_dim = s.heads * s.head_dim;
+  const int chunks = (in.rows + kAttentionRows - 1) / kAttentionRows;
+  const size_t states = 2 * size_t(per_kv) * kAttentionRows;
+  grow(attended_, size_t(in.rows) * q_dim);
+  grow(states_, threads_.size() * states);
+  threads_.split(chunks * static_cast<int>(kv_heads.size()), [&](int begin, int end, int thread) {
     for (int i = begin; i < end; ++i) {
-      const int t = i / heads, kv_head = kv_heads[i % heads];
-      float* query = q + size_t(t) * q_dim + size_t(kv_head) * q_per_kv;
-      rotate(query, per_kv, t);
-      k_.attention(query, per_kv, cache.key(in.layer, 0) + size_t(kv_head) * s.head_dim,
-                   cache.value(in.layer, 0) + size_t(kv_head) * s.head_dim, cache.stride(), s.head_dim,
-                   static_cast<int>(in.positions[t]) + 1, scale, scores_.data() + size_t(thread) * n_ctx_,
-                   attended + size_t(t) * q_dim + size_t(kv_head) * q_per_kv);
+      const int head = kv_heads[i / chunks], first = i % chunks * kAttentionRows;
+      const int rows = std::min(kAttentionRows, in.rows - first);
+      const size_t at = size_t(first) * q_dim + size_t(head) * per_kv * s.head_dim;
+      for (int t = 0; t < rows; ++t) rotate(q_.data() + at + size_t(t) * q_dim, per_kv, first + t);
+      k_.attention({q_.data() + at, attended_.data() + at, size_t(q_dim), per_kv, rows, cache.key(in.layer, head, 0),
+                    cache.value(in.layer, head, 0), s.head_dim, static_cast<int>(in.positions[first]),
+                    1.0f / std::sqrt(static_cast<float>(s.head_dim)), states_.data() + thread * states});
     }
   });
-
-  const Type format = info(layer.wo.type).activation;
-  activation_stride_ = row_bytes(format, q_dim);
-  grow(activation_, activation_stride_ * in.rows);
-  for (int t = 0; t < in.rows; ++t) {
-    for (const Span& g : groups) {
-      k_.quantize(format, attended + size_t(t) * q_dim + g.begin, g.end - g.begin,
-                  activation_.data() + t * activation_stride_ + row_bytes(format, g.begin));
-    }
-  }
-  project(layer.wo, groups, layer.groups(Part::Attention), in, out);
-  return Refusal::None;
 }
 
 void Device::mlp(const SyncInput& in, uint64_t mask, Partial& out) {
   const Layer& layer = model_->layers[in.layer];
   const int ff = model_->spec.ff;
-  std::vector<Span> groups;
-  for_each_group(mask, [&](int g) { groups.push_back({layer.neuron_groups[g], layer.neuron_groups[g + 1]}); });
   float* gate = grow(gate_, size_t(in.rows) * ff);
   float* up = grow(up_, size_t(in.rows) * ff);
-  size_t stride;
-  const uint8_t* h = input_for(in, layer.gate, layer.mlp_input, &stride);
-  rows_of(layer.gate, h, stride, in.rows, groups, gate, ff);
-  h = input_for(in, layer.up, layer.mlp_input, &stride);
-  rows_of(layer.up, h, stride, in.rows, groups, up, ff);
+  std::vector<Span> groups;
+  std::vector<Task> tasks;
+  for_each_group(mask, [&](int g) {
+    groups.push_back({layer.neuron_groups[g], layer.neuron_groups[g + 1]});
+    tasks.push_back({&layer.gate, groups.back(), input_for(in, layer.gate), gate, size_t(ff)});
+    tasks.push_back({&layer.up, groups.back(), input_for(in, layer.up), up, size_t(ff)});
+  });
+  multiply(tasks, in.rows);
 
-  const Type format = info(layer.down.type).activation;
-  activation_stride_ = row_bytes(format, ff);
-  grow(activation_, activation_stride_ * in.rows);
+  const Rows x = activations_for(layer.down, in.rows);
   const int n = static_cast<int>(groups.size());
   threads_.split(in.rows * n, [&](int begin, int end, int) {
     for (int i = begin; i < end; ++i) {
       const Span& g = groups[i % n];
-      const size_t at = size_t(i / n) * ff + g.begin;
-      k_.silu_mul(gate + at, up + at, g.end - g.begin, gate + at);
-      k_.quantize(format, gate + at, g.end - g.begin,
-                  activation_.data() + (i / n) * activation_stride_ + row_bytes(format, g.begin));
+      float* row = gate + size_t(i / n) * ff;
+      k_.silu_mul(row + g.begin, up + size_t(i / n) * ff + g.begin, g.end - g.begin, row + g.begin);
+      activate(layer.down, row, g, i / n, x);
     }
   });
-  project(layer.down, groups, layer.groups(Part::Mlp), in, out);
+  project(layer.down, x, groups, layer.groups(Part::Mlp), in, out);
 }
 
 // Adds w's column blocks of all groups, times their activations, to `out`.
-void Device::project(const Tensor& w, const std::vector<Span>& groups, int total_groups, const SyncInput& in,
+void Device::project(const Tensor& w, Rows x, const std::vector<Span>& groups, int total_groups, const SyncInput& in,
                      Partial& out) {
   const int chunks = (static_cast<int>(w.rows) + kChunk - 1) / kChunk;
   const size_t pairs = size_t(in.rows) * groups.size();
@@ -247,7 +278,7 @@ void Device::project(const Tensor& w, const std::vector<Span>& groups, int total
   overflows_.assign(size_t(chunks) * in.rows, 0);
   const float limit = fixed_limit(total_groups);
   threads_.split(chunks, [&](int begin, int end, int) {
-    for (int c = begin; c < end; ++c) project_chunk(w, groups, limit, in, c, out);
+    for (int c = begin; c < end; ++c) project_chunk(w, x, groups, limit, in, c, out);
   });
   for (int c = 0; c < chunks; ++c) {
     for (int t = 0; t < in.rows; ++t) out.range[t] |= overflows_[size_t(c) * in.rows + t];
@@ -258,34 +289,29 @@ void Device::project(const Tensor& w, const std::vector<Span>& groups, int total
 
 // Rows chunk * kChunk and on of w, for all rows of the input. Groups are added in order, each rounded first in
 // `Fixed`; what is kept per chunk (squares, overflows) makes the result independent of the threads.
-void Device::project_chunk(const Tensor& w, const std::vector<Span>& groups, float limit, const SyncInput& in,
+void Device::project_chunk(const Tensor& w, Rows x, const std::vector<Span>& groups, float limit, const SyncInput& in,
                            int chunk, Partial& out) {
   const int d = model_->spec.d, n_groups = static_cast<int>(groups.size());
   const int first = chunk * kChunk, n = std::min(kChunk, d - first);
   const Type format = info(w.type).activation;
   float y[kMaxRows * kChunk];
   for (int g = 0; g < n_groups; ++g) {
-    k_.matmul(w.type, w.row(first) + w.column_offset(groups[g].begin), w.stride, n, groups[g].end - groups[g].begin,
-              activation_.data() + row_bytes(format, groups[g].begin), activation_stride_, in.rows, y, kChunk);
+    const int column = groups[g].begin, columns = groups[g].end - column;
+    w.product->matmul(w.slice(first, first + n, column, columns), x.data + prepared_bytes(format, column), x.stride,
+                      in.rows, y, kChunk);
     for (int t = 0; t < in.rows; ++t) {
       const float* row = y + t * kChunk;
-      float squares = 0.0f;
-      for (int r = 0; r < n; ++r) squares += row[r] * row[r];
-      squares_[(size_t(chunk) * in.rows + t) * n_groups + g] = squares;
+      float* squares = &squares_[(size_t(chunk) * in.rows + t) * n_groups + g];
       if (in.format == PartialFormat::Fixed) {
-        int32_t* sum = out.fixed.data() + size_t(t) * d + first;
         const float scale = std::ldexp(1.0f, kFixedBits - in.exponents[t]);
-        bool fits = true;
-        for (int r = 0; r < n; ++r) {
-          const float value = row[r] * scale;
-          const bool ok = std::fabs(value) <= limit;  // false for NaN
-          fits &= ok;
-          sum[r] += ok ? static_cast<int32_t>(std::nearbyint(value)) : 0;
-        }
+        const bool fits = k_.add_fixed(row, n, scale, limit, out.fixed.data() + size_t(t) * d + first, squares);
         if (!fits) overflows_[size_t(chunk) * in.rows + t] = 1;
       } else {
         float* sum = out.f32.data() + size_t(t) * d + first;
-        for (int r = 0; r < n; ++r) sum[r] += row[r];
+        for (int r = 0; r < n; ++r) {
+          *squares += row[r] * row[r];
+          sum[r] += row[r];
+        }
       }
     }
   }

@@ -72,25 +72,45 @@ class Device {
   int n_slots() const { return static_cast<int>(slots_.size()); }
   Cache& slot(int i);
 
-  // Exposed for the engine's head: y (T, rows of w) = x w^T, on all threads.
+  // Exposed for the engine's head: y (T, rows of w) = x w^T on all threads; x is in w's activation format.
   void product(const Tensor& w, const uint8_t* x, size_t x_stride, int T, float* y);
 
  private:
-  struct Span {  // a run of columns of the output projection, one group's
+  struct Span {  // a run of rows or columns, one group's
     int begin, end;
+  };
+  struct Rows {  // prepared activations, or a place for them
+    uint8_t* data;
+    size_t stride;
+  };
+  struct Task {  // rows of a product: y[t * y_stride + r] for r in `rows`
+    const Tensor* w;
+    Span rows;
+    Rows x;
+    float* y;
+    size_t y_stride;
+  };
+  struct Prepared {  // the layer input as some weights read it
+    Type format;
+    bool ready = false;
+    std::vector<uint8_t> bytes;
   };
 
   Refusal attention(const SyncInput& in, uint64_t mask, Partial& out);
+  void attend(const SyncInput& in, Cache& cache, const std::vector<int>& kv_heads);
   void mlp(const SyncInput& in, uint64_t mask, Partial& out);
-  const uint8_t* input_for(const SyncInput& in, const Tensor& w, Type input, size_t* stride);
-  void rows_of(const Tensor& w, const uint8_t* x, size_t x_stride, int T, const std::vector<Span>& spans, float* y,
-               size_t y_stride);
+  Rows input_for(const SyncInput& in, const Tensor& w);
+  void convert(const SyncInput& in, Type from, Type to, Rows out);
+  void multiply(const std::vector<Task>& tasks, int T);
+  Rows activations_for(const Tensor& w, int rows);
+  void activate(const Tensor& w, const float* x, const Span& columns, int t, Rows out);
   void prepare_rotations(const SyncInput& in);
   void rotate(float* x, int heads, int t) const;
-  void store_keys_and_values(const SyncInput& in, const Layer& layer, Cache& cache);
-  void project(const Tensor& w, const std::vector<Span>& groups, int total_groups, const SyncInput& in, Partial& out);
-  void project_chunk(const Tensor& w, const std::vector<Span>& groups, float limit, const SyncInput& in, int chunk,
-                     Partial& out);
+  void store_keys_and_values(const SyncInput& in, const float* keys, const float* values, Cache& cache);
+  void project(const Tensor& w, Rows x, const std::vector<Span>& groups, int total_groups, const SyncInput& in,
+               Partial& out);
+  void project_chunk(const Tensor& w, Rows x, const std::vector<Span>& groups, float limit, const SyncInput& in,
+                     int chunk, Partial& out);
 
   std::shared_ptr<const Model> model_;
   const Kernels& k_;
@@ -102,13 +122,12 @@ class Device {
   std::vector<float> rotations_;   // (rows, rope_dims): cosine, sine of each pair
 
   // Scratch of one compute, grown as needed.
-  std::vector<float> q_, kv_, attended_, gate_, up_, scores_;
+  std::vector<Prepared> inputs_;
+  std::vector<float> q_, keys_, values_, attended_, gate_, up_;
+  std::vector<float> states_;        // (threads, 2 * heads * kAttentionRows)
   std::vector<float> squares_;       // (chunks, rows, groups): squared norm of a chunk of a group's output
   std::vector<uint8_t> overflows_;   // (chunks, rows)
-  std::vector<uint8_t> activation_;  // (rows, columns of the projection) in its activation format
-  std::vector<uint8_t> converted_;
-  std::vector<float> decoded_;
-  size_t activation_stride_ = 0;
+  std::vector<uint8_t> activation_;  // (rows, columns of the projection), prepared
 };
 
 }  // namespace halo

@@ -105,7 +105,7 @@ void Engine::batch(int slot, const int32_t* tokens, int rows, float* logits, int
 void Engine::embed(const int32_t* tokens, int rows) {
   const Tensor& e = device_.model().embedding;
   x_.resize(size_t(rows) * spec().d);
-  for (int t = 0; t < rows; ++t) kernels().dequantize(e.type, e.row(tokens[t]), spec().d, x_.data() + t * spec().d);
+  for (int t = 0; t < rows; ++t) dequantize(e.type, e.row(tokens[t]), spec().d, x_.data() + t * spec().d);
 }
 
 // RMS norm (Zhang and Sennrich 2019); squares are summed in f64, as in llama.cpp.

@@ -3,6 +3,8 @@
 
 #include <stdexcept>
 
+#include "engine/pack.h"
+
 namespace halo {
 
 namespace {
@@ -13,6 +15,7 @@ void require(bool ok, const std::string& what) {
 
 void check_shape(const Tensor& t, const std::string& name, int64_t rows, int64_t cols) {
   require(t.data != nullptr, "tensor " + name + " is missing");
+  require(info(t.type).weights, "tensor " + name + " is of a type that weights do not have");
   require(t.rows == rows && t.cols == cols, "tensor " + name + " has shape (" + std::to_string(t.rows) + ", " +
                                                 std::to_string(t.cols) + "), expected (" + std::to_string(rows) + ", " +
                                                 std::to_string(cols) + ")");
@@ -82,6 +85,19 @@ void Model::finish() {
     layer.mlp_input = common_input({&layer.gate, &layer.up});
     require(s.d % info(layer.attention_input).block == 0 && s.d % info(layer.mlp_input).block == 0,
             p + "the layer input is not a whole number of blocks");
+  }
+}
+
+void Model::pack(const Kernels& kernels, bool release) {
+  std::vector<Tensor*> all{&output};
+  for (Layer& l : layers) all.insert(all.end(), {&l.wq, &l.wk, &l.wv, &l.wo, &l.gate, &l.up, &l.down});
+  size_t total = 0;
+  for (const Tensor* t : all) total += packed_bytes(*t, kernels);
+  packed = Memory(total);
+  for (Tensor* t : all) {
+    const Tensor plain = *t;
+    *t = halo::pack(plain, kernels, packed);
+    if (release && t->data != plain.data) release_pages(plain.data, plain.bytes());
   }
 }
 

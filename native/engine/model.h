@@ -1,4 +1,4 @@
-// A model's weights where they lie in the mapped file, and the grid of its neuron groups.
+// A model's weights, and the grid of its neuron groups.
 #pragma once
 
 #include <cstdint>
@@ -6,21 +6,26 @@
 #include <string>
 #include <vector>
 
-#include "kernels/formats.h"
+#include "engine/memory.h"
+#include "kernels/kernels.h"
 
 namespace halo {
 
-// A weight matrix in the file: y = W x with W (rows, cols). A vector is one row of F32.
+// A weight matrix: y = W x with W (rows, cols); rows as they lie in the file until `pack`. A vector is one row of F32.
 struct Tensor {
   Type type = Type::F32;
   int64_t rows = 0, cols = 0;
   const uint8_t* data = nullptr;
-  size_t stride = 0;  // bytes a row
+  size_t panel_bytes = 0;            // from one panel of rows to the next; a row, while there is no product
+  const Product* product = nullptr;  // set by `pack`: how a kernel variant keeps and multiplies it
 
-  const uint8_t* row(int64_t r) const { return data + r * stride; }
+  const uint8_t* row(int64_t r) const { return data + r * panel_bytes; }  // not of a packed tensor
   const float* f32() const { return reinterpret_cast<const float*>(data); }
-  // Where column `c` starts inside a row; `c` is at a block's start.
-  size_t column_offset(int64_t c) const { return row_bytes(type, c); }
+  size_t bytes() const { return row_bytes(type, cols) * static_cast<size_t>(rows); }  // in the file
+  Slice slice(int row_begin, int row_end, int column_begin, int columns) const {
+    return {data, panel_bytes, row_begin, row_end, column_begin, columns};
+  }
+  Slice slice(int row_begin, int row_end) const { return slice(row_begin, row_end, 0, static_cast<int>(cols)); }
 };
 
 struct Spec {
@@ -59,14 +64,19 @@ struct Layer {
 
 struct Model {
   Spec spec;
-  Tensor embedding;    // (vocab, d)
+  Tensor embedding;    // (vocab, d), never packed: it is looked up by rows
   Tensor output_norm;  // (d)
   Tensor output;       // (vocab, d)
   std::vector<Layer> layers;
   std::shared_ptr<void> file;  // keeps the mapping alive
+  Memory packed;
 
   // Checks every shape, the blocks and the grid, and fills the derived fields; throws std::invalid_argument.
   void finish();
+
+  // Packs every matrix for `kernels`. With `release`, the pages of `file` that were packed are given back: `file`
+  // must then be a mapping of a file that nobody writes to.
+  void pack(const Kernels& kernels, bool release);
 };
 
 }  // namespace halo

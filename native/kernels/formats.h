@@ -7,21 +7,38 @@
 
 namespace halo {
 
-enum class Type : uint8_t { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8 };
+enum class Type : uint8_t {
+  F32 = 0,
+  F16 = 1,
+  Q4_0 = 2,
+  Q8_0 = 8,
+  Q4_K = 12,
+  Q5_K = 13,
+  Q6_K = 14,
+  Q8_K = 15,
+  BF16 = 30,
+};
 
 struct TypeInfo {
   const char* name;
   int block;        // values a block
   size_t bytes;     // bytes a block
   Type activation;  // the format in which a product with this type takes its other operand
+  bool weights;     // false for a type that only activations have
 };
 
-// Null for a type that the kernels do not know.
-inline const TypeInfo* type_info(int type) {
-  static constexpr TypeInfo f32{"F32", 1, 4, Type::F32};
-  static constexpr TypeInfo f16{"F16", 1, 2, Type::F16};
-  static constexpr TypeInfo q4_0{"Q4_0", 32, 18, Type::Q8_0};
-  static constexpr TypeInfo q8_0{"Q8_0", 32, 34, Type::Q8_0};
+// Null for a type that the kernels do not know. (Internal linkage, here and in scalar.h: the linker must not pick
+// a copy that was compiled for wider vectors than this machine may have.)
+static inline const TypeInfo* type_info(int type) {
+  static constexpr TypeInfo f32{"F32", 1, 4, Type::F32, true};
+  static constexpr TypeInfo f16{"F16", 1, 2, Type::F16, true};
+  static constexpr TypeInfo q4_0{"Q4_0", 32, 18, Type::Q8_0, true};
+  static constexpr TypeInfo q8_0{"Q8_0", 32, 34, Type::Q8_0, true};
+  static constexpr TypeInfo q4_k{"Q4_K", 256, 144, Type::Q8_K, true};
+  static constexpr TypeInfo q5_k{"Q5_K", 256, 176, Type::Q8_K, true};
+  static constexpr TypeInfo q6_k{"Q6_K", 256, 210, Type::Q8_K, true};
+  static constexpr TypeInfo q8_k{"Q8_K", 256, 292, Type::Q8_K, false};
+  static constexpr TypeInfo bf16{"BF16", 1, 2, Type::BF16, true};
   switch (type) {
     case 0:
       return &f32;
@@ -31,15 +48,25 @@ inline const TypeInfo* type_info(int type) {
       return &q4_0;
     case 8:
       return &q8_0;
+    case 12:
+      return &q4_k;
+    case 13:
+      return &q5_k;
+    case 14:
+      return &q6_k;
+    case 15:
+      return &q8_k;
+    case 30:
+      return &bf16;
     default:
       return nullptr;
   }
 }
 
-inline const TypeInfo& info(Type type) { return *type_info(static_cast<int>(type)); }
+static inline const TypeInfo& info(Type type) { return *type_info(static_cast<int>(type)); }
 
 // Bytes of `n` values; `n` is a whole number of blocks.
-inline size_t row_bytes(Type type, int64_t n) {
+static inline size_t row_bytes(Type type, int64_t n) {
   const TypeInfo& t = info(type);
   return static_cast<size_t>(n / t.block) * t.bytes;
 }
@@ -55,5 +82,94 @@ struct BlockQ8_0 {
   int8_t values[32];
 };
 static_assert(sizeof(BlockQ8_0) == 34);
+
+// 256 values in 8 runs of 32: value = scale * scales[run] * q - min * mins[run].
+struct BlockQ4_K {
+  uint16_t scale, min;   // f16
+  uint8_t scales[12];    // 6 bits each for 8 scales and 8 mins, see unpack_scales
+  uint8_t nibbles[128];  // 32 bytes for two runs: the earlier in the low halves, the later in the high halves
+};
+static_assert(sizeof(BlockQ4_K) == 144);
+
+struct BlockQ5_K {
+  uint16_t scale, min;
+  uint8_t scales[12];
+  uint8_t high[32];  // bit r of byte i: the fifth bit of value i of run r
+  uint8_t nibbles[128];
+};
+static_assert(sizeof(BlockQ5_K) == 176);
+
+// 256 values in 16 runs of 16: value = scale * scales[run] * (q - 32). Two halves of 128 values; in a half, byte
+// i (0 .. 63) of the nibbles has value i in its low half and value i + 64 in its high half, and bits 2j, 2j + 1
+// of byte i (0 .. 31) of `high` are the upper bits of value i + 32j.
+struct BlockQ6_K {
+  uint8_t nibbles[128];
+  uint8_t high[64];
+  int8_t scales[16];
+  uint16_t scale;  // f16
+};
+static_assert(sizeof(BlockQ6_K) == 210);
+
+struct BlockQ8_K {
+  float scale;
+  int8_t values[256];
+  int16_t sums[16];  // of 16 values each
+};
+static_assert(sizeof(BlockQ8_K) == 292);
+
+// The 8 scales and 8 mins of a Q4_K or Q5_K block.
+static inline void unpack_scales(const uint8_t* packed, uint8_t* scales, uint8_t* mins) {
+  for (int i = 0; i < 4; ++i) {
+    scales[i] = packed[i] & 63;
+    mins[i] = packed[i + 4] & 63;
+    scales[i + 4] = static_cast<uint8_t>((packed[i + 8] & 15) | (packed[i] >> 6 << 4));
+    mins[i + 4] = static_cast<uint8_t>((packed[i + 8] >> 4) | (packed[i + 4] >> 6 << 4));
+  }
+}
+
+// The 256 unsigned 6-bit values of a Q6_K block, in order.
+static inline void unpack_q6(const BlockQ6_K& b, uint8_t* q) {
+  for (int half = 0; half < 2; ++half, q += 128) {
+    const uint8_t* nibbles = b.nibbles + 64 * half;
+    const uint8_t* high = b.high + 32 * half;
+    for (int i = 0; i < 32; ++i) {
+      q[i] = static_cast<uint8_t>((nibbles[i] & 15) | (high[i] & 3) << 4);
+      q[i + 32] = static_cast<uint8_t>((nibbles[i + 32] & 15) | (high[i] >> 2 & 3) << 4);
+      q[i + 64] = static_cast<uint8_t>((nibbles[i] >> 4) | (high[i] >> 4 & 3) << 4);
+      q[i + 96] = static_cast<uint8_t>((nibbles[i + 32] >> 4) | (high[i] >> 6 & 3) << 4);
+    }
+  }
+}
+
+// ---- activations as products read them: made once per sync from the bytes that travelled
+
+struct PreparedQ8 {  // of a Q8_0 block
+  int8_t values[32];
+  float scale;
+  int32_t minus_8, minus_128;  // times the sum of the values: what unsigned weights have too much
+  uint32_t unused;
+};
+static_assert(sizeof(PreparedQ8) == 48);
+
+struct PreparedQ8K {  // of a Q8_K block
+  int8_t values[256];
+  int32_t minus_32[16];  // times the sum of each 16 values
+  int16_t sums[8];       // of each 32 values
+  float scale;
+  uint32_t unused[3];
+};
+static_assert(sizeof(PreparedQ8K) == 352);
+
+// Bytes of `n` prepared values; F32, F16 and BF16 become floats.
+static inline size_t prepared_bytes(Type format, int64_t n) {
+  switch (format) {
+    case Type::Q8_0:
+      return static_cast<size_t>(n / 32) * sizeof(PreparedQ8);
+    case Type::Q8_K:
+      return static_cast<size_t>(n / 256) * sizeof(PreparedQ8K);
+    default:
+      return static_cast<size_t>(n) * 4;
+  }
+}
 
 }  // namespace halo

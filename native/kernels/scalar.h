@@ -1,5 +1,6 @@
 // Scalar conversions shared by the portable kernels and the engine: f16 and the project's own exp and sincos.
-// They are written out so that every device rounds alike, whatever its C library. Built without contraction.
+// They are written out so that every device rounds alike, whatever its C library. Built without contraction. Internal
+// linkage: each translation unit keeps its own copies, compiled for its own instruction set.
 #pragma once
 
 #include <cmath>
@@ -8,19 +9,19 @@
 
 namespace halo {
 
-inline float bits_to_float(uint32_t u) {
+static inline float bits_to_float(uint32_t u) {
   float f;
   std::memcpy(&f, &u, 4);
   return f;
 }
 
-inline uint32_t float_to_bits(float f) {
+static inline uint32_t float_to_bits(float f) {
   uint32_t u;
   std::memcpy(&u, &f, 4);
   return u;
 }
 
-inline float f16_to_f32(uint16_t h) {
+static inline float f16_to_f32(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(h & 0x7fffu) << 13;
   const uint32_t finite = float_to_bits(bits_to_float(magnitude) * 0x1p112f);
@@ -29,7 +30,7 @@ inline float f16_to_f32(uint16_t h) {
 }
 
 // Round to nearest even; overflow gives infinity.
-inline uint16_t f32_to_f16(float f) {
+static inline uint16_t f32_to_f16(float f) {
   const uint32_t u = float_to_bits(f);
   const uint16_t sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
   const uint32_t a = u & 0x7fffffffu;
@@ -42,8 +43,17 @@ inline uint16_t f32_to_f16(float f) {
   return sign | static_cast<uint16_t>((a - 0x38000000u + 0xfffu + odd) >> 13);
 }
 
+static inline float bf16_to_f32(uint16_t h) { return bits_to_float(static_cast<uint32_t>(h) << 16); }
+
+// Round to nearest even; a NaN stays one.
+static inline uint16_t f32_to_bf16(float f) {
+  const uint32_t u = float_to_bits(f);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((u >> 16) | 64u);
+  return static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
 // e^x within 2 ulp; 0 below -87.3, infinity above 88.7.
-inline float exp_f32(float x) {
+static inline float exp_f32(float x) {
   const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
   const float shifted = clamped * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
   const float n = shifted - 12582912.0f;
@@ -64,7 +74,7 @@ inline float exp_f32(float x) {
 }
 
 // sin and cos of x, |x| up to about 1e6, to double precision.
-inline void sincos_f64(double x, double* s, double* c) {
+static inline void sincos_f64(double x, double* s, double* c) {
   const double q = std::nearbyint(x * 0.63661977236758134308);
   const double r = ((x - q * 1.5707963267341256142) - q * 6.0771005063039660e-11) - q * 2.0222662487959506e-21;
   const double z = r * r;

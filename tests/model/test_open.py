@@ -116,8 +116,8 @@ def test_another_architecture_is_named(tiny_model: TinyModel, tmp_path: Path) ->
 
 def test_another_tensor_type_is_named(tiny_model: TinyModel, tmp_path: Path) -> None:
     name = b"blk.0.ffn_up.weight\x02\x00\x00\x00" + (64).to_bytes(8, "little") + (160).to_bytes(8, "little")
-    path = _patched(tiny_model("F16"), tmp_path / "q6.gguf", name + b"\x01\x00\x00\x00", name + b"\x0e\x00\x00\x00")
-    with pytest.raises(ModelError, match=r"Q6_K.*blk\.0\.ffn_up"):
+    path = _patched(tiny_model("F16"), tmp_path / "q2.gguf", name + b"\x01\x00\x00\x00", name + b"\x0a\x00\x00\x00")
+    with pytest.raises(ModelError, match=r"Q2_K.*blk\.0\.ffn_up"):
         open_model(path)
 
 

@@ -1,0 +1,149 @@
+"""`halo bench kernels`: GB/s of weights and GFLOP/s of the products with one thread, next to llama.cpp's.
+
+Everything is interleaved: each round runs every candidate once, and what is reported is the median over rounds, so
+that what else the machine does hits all of them alike. Times are the thread's own CPU time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halo import _native
+from halo.bench.ggml import Ggml, Products, load_ggml
+
+ROWS, COLUMNS = 5632, 2048
+PROMPT_ROWS = 32
+CASES = ("dram", "hot", "prompt")
+DRAM_BYTES = 256 << 20  # cycled through, so that no cache holds what comes next
+
+# type: (ggml's number, values a block, bytes a block, where the block's f16 scales are)
+TYPES: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
+    "Q4_0": (2, 32, 18, (0,)),
+    "Q8_0": (8, 32, 34, (0,)),
+    "Q4_K": (12, 256, 144, (0, 2)),
+    "Q5_K": (13, 256, 176, (0, 2)),
+    "Q6_K": (14, 256, 210, (208,)),
+    "F16": (1, 1, 2, (0,)),
+}
+
+
+class Figure(TypedDict):
+    """One type in one case: "dram" and "hot" are one row of activations, "prompt" is 32 of them."""
+
+    type: str
+    case: str
+    gb_s: float
+    gflop_s: float
+    llama_cpp_gb_s: float | None  # the best of ggml's plain and repacked kernels
+    ratio: float | None
+
+
+class Report(TypedDict):
+    isa: str
+    bandwidth_gb_s: float
+    kernels: list[Figure]
+
+
+def random_weights(kind: str, rows: int = ROWS, columns: int = COLUMNS, seed: int = 0) -> bytes:
+    """Random quants with sensible scales."""
+    drawn = np.random.default_rng(seed)
+    _, block, size, scales = TYPES[kind]
+    blocks = drawn.integers(0, 256, (rows * columns // block, size), np.uint8)
+    for at in scales:
+        scale = (drawn.standard_normal(len(blocks)) * 0.05).astype(np.float16)
+        blocks[:, at : at + 2] = scale.view(np.uint8).reshape(-1, 2)
+    return blocks.tobytes()
+
+
+def median_seconds(candidates: Sequence[Callable[[], None]], rounds: int) -> list[float]:
+    """Median time of each, in interleaved rounds after one that does not count."""
+    times: list[list[float]] = [[] for _ in candidates]
+    for counted in range(rounds + 1):
+        for taken, run in zip(times, candidates, strict=True):
+            start = time.thread_time()
+            run()
+            if counted:
+                taken.append(time.thread_time() - start)
+    return [statistics.median(t) for t in times]
+
+
+def bandwidth(rounds: int) -> float:
+    """Bytes a second at which one thread reads memory, in GB/s."""
+    data = np.ones(DRAM_BYTES, np.uint8)
+    (seconds,) = median_seconds([lambda: void(_native.read_memory(data))], rounds)
+    return DRAM_BYTES / seconds / 1e9
+
+
+def void(_: object) -> None:
+    """Drop a result: candidates return nothing."""
+
+
+def our_product(
+    kernels: _native.Kernels, kind: str, data: bytes, copies: int, x: NDArray[np.float32]
+) -> Callable[[], None]:
+    matrices = [kernels.pack(TYPES[kind][0], ROWS, COLUMNS, data) for _ in range(copies)]
+    y = np.empty((len(x), ROWS), np.float32)
+
+    def run() -> None:
+        for matrix in matrices:
+            matrix.multiply(matrix.prepare(x), 0, 0, y)
+
+    return run
+
+
+def their_products(
+    ggml: Ggml | None, kind: str, data: bytes, copies: int, x: NDArray[np.float32]
+) -> list[Callable[[], None]]:
+    if ggml is None:
+        return []
+    buffer_types = [ggml.ggml_backend_cpu_buffer_type(), ggml.repacked_buffer_type()]
+    made = [Products(ggml, b, TYPES[kind][0], ROWS, COLUMNS, [data] * copies, x) for b in buffer_types if b is not None]
+    return [p.run for p in made if p.supported]
+
+
+def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, rounds: int) -> Figure:
+    data = random_weights(kind)
+    copies = -(-DRAM_BYTES // len(data)) if case == "dram" else 1
+    x = np.random.default_rng(1).standard_normal((PROMPT_ROWS if case == "prompt" else 1, COLUMNS)).astype(np.float32)
+    ours = our_product(kernels, kind, data, copies, x)
+    theirs = their_products(ggml, kind, data, copies, x)
+    seconds, *others = median_seconds([ours, *theirs], rounds if case == "dram" else 8 * rounds)
+    moved = len(data) * copies
+    best = min(others) if others else None
+    return Figure(
+        type=kind,
+        case=case,
+        gb_s=round(moved / seconds / 1e9, 2),
+        gflop_s=round(2 * ROWS * COLUMNS * copies * len(x) / seconds / 1e9, 1),
+        llama_cpp_gb_s=None if best is None else round(moved / best / 1e9, 2),
+        ratio=None if best is None else round(best / seconds, 3),
+    )
+
+
+def bench_kernels(
+    isa: str | None = None,
+    rounds: int = 9,
+    types: Sequence[str] = tuple(TYPES),
+    cases: Sequence[str] = ("dram", "hot", "prompt"),
+) -> Report:
+    """Measure the products of a 5632 x 2048 matrix with one thread, and this machine's read bandwidth."""
+    name = isa or _native.isa()
+    kernels, ggml = _native.Kernels(name), load_ggml()
+    figures = [measure(kernels, ggml, kind, case, rounds) for kind in types for case in cases]
+    return Report(isa=name, bandwidth_gb_s=round(bandwidth(rounds), 2), kernels=figures)
+
+
+def print_kernels(report: Report) -> None:
+    """The report as a table."""
+    print(f"kernels: {report['isa']}; one thread reads {report['bandwidth_gb_s']} GB/s from memory")
+    print(f"{'type':<6}{'case':<8}{'GB/s':>8}{'GFLOP/s':>10}{'llama.cpp GB/s':>16}{'ratio':>8}")
+    for f in report["kernels"]:
+        theirs = "-" if f["llama_cpp_gb_s"] is None else f"{f['llama_cpp_gb_s']:.1f}"
+        ratio = "-" if f["ratio"] is None else f"{f['ratio']:.2f}"
+        print(f"{f['type']:<6}{f['case']:<8}{f['gb_s']:>8.1f}{f['gflop_s']:>10.0f}{theirs:>16}{ratio:>8}")

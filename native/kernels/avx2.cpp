@@ -1,0 +1,44 @@
+// The kernels for AVX2 with FMA and F16C; kernels.h says what this file must not do.
+#include "kernels/avx2/activations.h"
+#include "kernels/avx2/attention.h"
+#include "kernels/avx2/elementwise.h"
+#include "kernels/avx2/plain.h"
+#include "kernels/avx2/q45_k.h"
+#include "kernels/avx2/q4_0.h"
+#include "kernels/avx2/q6_k.h"
+#include "kernels/avx2/q8_0.h"
+#include "kernels/scalar.h"
+
+namespace halo {
+
+namespace {
+
+const Product* product(Type type) {
+  switch (type) {
+    case Type::F32:
+      return &avx2::kF32;
+    case Type::F16:
+      return &avx2::kF16;
+    case Type::BF16:
+      return &avx2::kBF16;
+    case Type::Q4_0:
+      return &avx2::kQ4_0;
+    case Type::Q8_0:
+      return &avx2::kQ8_0;
+    case Type::Q4_K:
+      return &avx2::kQ4_K;
+    case Type::Q5_K:
+      return &avx2::kQ5_K;
+    case Type::Q6_K:
+      return &avx2::kQ6_K;
+    case Type::Q8_K:
+      return nullptr;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const Kernels kAvx2{"avx2", product, avx2::quantize, avx2::prepare, avx2::silu_mul, avx2::attention, avx2::add_fixed};
+
+}  // namespace halo

@@ -1,0 +1,45 @@
+// The kernels for AVX-512 (F, BW, VL, DQ) with VNNI; kernels.h says what this file must not do.
+#include "kernels/avx512/activations.h"
+#include "kernels/avx512/attention.h"
+#include "kernels/avx512/elementwise.h"
+#include "kernels/avx512/plain.h"
+#include "kernels/avx512/q45_k.h"
+#include "kernels/avx512/q4_0.h"
+#include "kernels/avx512/q6_k.h"
+#include "kernels/avx512/q8_0.h"
+#include "kernels/scalar.h"
+
+namespace halo {
+
+namespace {
+
+const Product* product(Type type) {
+  switch (type) {
+    case Type::F32:
+      return &avx512::kF32;
+    case Type::F16:
+      return &avx512::kF16;
+    case Type::BF16:
+      return &avx512::kBF16;
+    case Type::Q4_0:
+      return &avx512::kQ4_0;
+    case Type::Q8_0:
+      return &avx512::kQ8_0;
+    case Type::Q4_K:
+      return &avx512::kQ4_K;
+    case Type::Q5_K:
+      return &avx512::kQ5_K;
+    case Type::Q6_K:
+      return &avx512::kQ6_K;
+    case Type::Q8_K:
+      return nullptr;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const Kernels kAvx512{"avx512",         product,           avx512::quantize, avx512::prepare,
+                      avx512::silu_mul, avx512::attention, avx512::add_fixed};
+
+}  // namespace halo

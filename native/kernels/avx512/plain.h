@@ -1,0 +1,148 @@
+// F32, F16 and BF16 rows as they lie in the file, 16 columns at a time. Each (row, activation row) has one vector
+// of sums, added across lanes at the end.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/kernels.h"
+#include "kernels/packing.h"
+
+namespace halo {
+namespace {
+namespace avx512 {
+
+inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1); }
+
+// How 16 weights become floats; `load_pair` reads 32. A whole cache line is loaded at once where that holds 32: loads
+// are what limits these products.
+struct F32 {
+  static constexpr size_t kBytes = 4;
+  static __m512 load(const uint8_t* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
+  static void load_pair(const uint8_t* p, __m512* v) {
+    v[0] = _mm512_loadu_ps(p);
+    v[1] = _mm512_loadu_ps(p + 64);
+  }
+};
+
+// Keeps the compiler from loading parts of a value again where they are used.
+inline __m512i loaded_once(__m512i v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+
+inline __m512 loaded_once(__m512 v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+
+template <__m512 (*Widen)(__m256i)>
+struct Half {
+  static constexpr size_t kBytes = 2;
+  static __m512 load(const uint8_t* p, __mmask16 m) { return Widen(_mm256_maskz_loadu_epi16(m, p)); }
+  static void load_pair(const uint8_t* p, __m512* v) {
+    const __m512i both = loaded_once(_mm512_loadu_si512(p));
+    v[0] = Widen(_mm512_castsi512_si256(both));
+    v[1] = Widen(_mm512_extracti64x4_epi64(both, 1));
+  }
+};
+
+inline __m512 widen_f16(__m256i v) { return _mm512_cvtph_ps(v); }
+inline __m512 widen_bf16(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
+
+using F16 = Half<widen_f16>;
+using BF16 = Half<widen_bf16>;
+
+// In a fixed order, which no compiler chooses.
+inline float add_lanes(__m512 v) {
+  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+constexpr int kChains = 4;              // vectors of sums of each (row, activation row): hides the adder's latency
+constexpr int kColumns = 16 * kChains;  // that one step takes
+
+// The products of R rows with T rows of activations. One row of weights at a time is the order that memory likes best
+// (4096-byte rows read side by side also compete for the same cache lines); prompts take two.
+template <typename W, int R, int T>
+void plain_tile(const uint8_t* w, size_t w_stride, const float* const* x, int n, float* y, size_t y_stride) {
+  __m512 sums[R][T][kChains];
+  for (int r = 0; r < R; ++r) {
+    for (int t = 0; t < T; ++t) {
+      for (int c = 0; c < kChains; ++c) sums[r][t][c] = _mm512_setzero_ps();
+    }
+  }
+  int i = 0;
+  for (; i + kColumns <= n; i += kColumns) {
+#pragma GCC unroll 2
+    for (int c = 0; c < kChains; c += 2) {
+      __m512 xs[T][2];
+      for (int t = 0; t < T; ++t) {
+        xs[t][0] = loaded_once(_mm512_loadu_ps(x[t] + i + 16 * c));
+        xs[t][1] = loaded_once(_mm512_loadu_ps(x[t] + i + 16 * c + 16));
+      }
+      for (int r = 0; r < R; ++r) {
+        __m512 v[2];
+        W::load_pair(w + r * w_stride + (i + 16 * c) * W::kBytes, v);
+        for (int t = 0; t < T; ++t) {
+          sums[r][t][c] = _mm512_fmadd_ps(v[0], xs[t][0], sums[r][t][c]);
+          sums[r][t][c + 1] = _mm512_fmadd_ps(v[1], xs[t][1], sums[r][t][c + 1]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < kChains; ++c) {
+    const __mmask16 rest = first_lanes(n - i - 16 * c);
+    for (int r = 0; r < R; ++r) {
+      const __m512 v = W::load(w + r * w_stride + (i + 16 * c) * W::kBytes, rest);
+      for (int t = 0; t < T; ++t) {
+        sums[r][t][c] = _mm512_fmadd_ps(v, _mm512_maskz_loadu_ps(rest, x[t] + i + 16 * c), sums[r][t][c]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int t = 0; t < T; ++t) {
+      const __m512* s = sums[r][t];
+      y[t * y_stride + r] = add_lanes(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
+    }
+  }
+}
+
+// R rows with all rows of activations, as many as the tile takes at a time.
+template <typename W, int R>
+void plain_rows(const uint8_t* w, size_t w_stride, const uint8_t* x, size_t x_stride, int T, int n, float* y,
+                size_t y_stride) {
+  constexpr int kTile = 3;
+  const float* xs[kTile];
+  int t = 0;
+  for (; t + kTile <= T; t += kTile) {
+    for (int i = 0; i < kTile; ++i) xs[i] = reinterpret_cast<const float*>(x + (t + i) * x_stride);
+    plain_tile<W, R, kTile>(w, w_stride, xs, n, y + t * y_stride, y_stride);
+  }
+  for (; t < T; ++t) {
+    xs[0] = reinterpret_cast<const float*>(x + t * x_stride);
+    plain_tile<W, R, 1>(w, w_stride, xs, n, y + t * y_stride, y_stride);
+  }
+}
+
+template <typename W>
+void plain_matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
+  const uint8_t* base = w.data + w.column_begin * W::kBytes;
+  int r = w.row_begin;
+  for (; T > 1 && r + 2 <= w.row_end; r += 2, y += 2) {
+    plain_rows<W, 2>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
+  }
+  for (; r < w.row_end; ++r, ++y) {
+    plain_rows<W, 1>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
+  }
+}
+
+constexpr Product kF32{1, F32::kBytes, copy_row<F32::kBytes>, plain_matmul<F32>};
+constexpr Product kF16{1, F16::kBytes, copy_row<F16::kBytes>, plain_matmul<F16>};
+constexpr Product kBF16{1, BF16::kBytes, copy_row<BF16::kBytes>, plain_matmul<BF16>};
+
+}  // namespace avx512
+}  // namespace
+}  // namespace halo

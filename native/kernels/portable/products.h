@@ -1,0 +1,158 @@
+// Dot products of rows as they lie in the file with prepared activations.
+//
+// Sums run in eight lanes that are added in a fixed order: it keeps rounding errors of long rows small, gives the
+// same bits everywhere, and lets the compiler use whatever vectors the baseline has.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/scalar.h"
+
+namespace halo {
+namespace {
+namespace portable {
+
+constexpr int kLanes = 8;
+
+float add_lanes(const float* lane) {
+  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+// Weights without blocks: `Value` turns one into a float; the activations are floats.
+template <typename W, float (*Value)(W)>
+float dot_plain(const uint8_t* row, const uint8_t* activations, int n) {
+  const auto* w = reinterpret_cast<const W*>(row);
+  const auto* x = reinterpret_cast<const float*>(activations);
+  float lane[kLanes] = {};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) lane[j] += Value(w[i + j]) * x[i + j];
+  }
+  for (int j = 0; i < n; ++i, ++j) lane[j] += Value(w[i]) * x[i];
+  return add_lanes(lane);
+}
+
+float same(float f) { return f; }
+float from_f16(uint16_t h) { return f16_to_f32(h); }
+float from_bf16(uint16_t h) { return bf16_to_f32(h); }
+
+// Weights in blocks: the product of a block is a float.
+template <typename W, typename X, int Values, float (*Term)(const W&, const X&)>
+float dot_blocks(const uint8_t* row, const uint8_t* activations, int n) {
+  const auto* w = reinterpret_cast<const W*>(row);
+  const auto* x = reinterpret_cast<const X*>(activations);
+  float lane[kLanes] = {};
+  for (int k = 0; k < n / Values; ++k) lane[k % kLanes] += Term(w[k], x[k]);
+  return add_lanes(lane);
+}
+
+float q4_0(const BlockQ4_0& w, const PreparedQ8& x) {
+  int sum = x.minus_8;
+  for (int i = 0; i < 16; ++i) {
+    sum += (w.nibbles[i] & 15) * x.values[i];
+    sum += (w.nibbles[i] >> 4) * x.values[i + 16];
+  }
+  return static_cast<float>(sum) * (f16_to_f32(w.scale) * x.scale);
+}
+
+float q8_0(const BlockQ8_0& w, const PreparedQ8& x) {
+  int sum = 0;
+  for (int i = 0; i < 32; ++i) sum += w.values[i] * x.values[i];
+  return static_cast<float>(sum) * (f16_to_f32(w.scale) * x.scale);
+}
+
+float scaled_runs(uint16_t scale, uint16_t min, const uint8_t* packed, const int* runs, const PreparedQ8K& x) {
+  uint8_t scales[8], mins[8];
+  unpack_scales(packed, scales, mins);
+  int sum = 0, below = 0;
+  for (int run = 0; run < 8; ++run) {
+    sum += scales[run] * runs[run];
+    below += mins[run] * x.sums[run];
+  }
+  return x.scale * f16_to_f32(scale) * static_cast<float>(sum) - x.scale * f16_to_f32(min) * static_cast<float>(below);
+}
+
+float q4_k(const BlockQ4_K& w, const PreparedQ8K& x) {
+  int runs[8] = {};
+  for (int pair = 0; pair < 4; ++pair) {
+    for (int i = 0; i < 32; ++i) {
+      runs[2 * pair] += (w.nibbles[32 * pair + i] & 15) * x.values[64 * pair + i];
+      runs[2 * pair + 1] += (w.nibbles[32 * pair + i] >> 4) * x.values[64 * pair + 32 + i];
+    }
+  }
+  return scaled_runs(w.scale, w.min, w.scales, runs, x);
+}
+
+float q5_k(const BlockQ5_K& w, const PreparedQ8K& x) {
+  int runs[8] = {};
+  for (int run = 0; run < 8; ++run) {
+    for (int i = 0; i < 32; ++i) {
+      const int q = (w.nibbles[32 * (run / 2) + i] >> (run % 2 * 4) & 15) | (w.high[i] >> run & 1) << 4;
+      runs[run] += q * x.values[32 * run + i];
+    }
+  }
+  return scaled_runs(w.scale, w.min, w.scales, runs, x);
+}
+
+float q6_k(const BlockQ6_K& w, const PreparedQ8K& x) {
+  uint8_t q[256];
+  unpack_q6(w, q);
+  int sum = 0;
+  for (int run = 0; run < 16; ++run) {
+    int inner = x.minus_32[run];
+    for (int i = 16 * run; i < 16 * run + 16; ++i) inner += q[i] * x.values[i];
+    sum += w.scales[run] * inner;
+  }
+  return x.scale * f16_to_f32(w.scale) * static_cast<float>(sum);
+}
+
+template <float (*Dot)(const uint8_t*, const uint8_t*, int), size_t BlockBytes, int Values>
+void matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
+  const uint8_t* base = w.data + static_cast<size_t>(w.column_begin / Values) * BlockBytes;
+  for (int r = w.row_begin; r < w.row_end; ++r) {
+    for (int t = 0; t < T; ++t) {
+      y[t * y_stride + (r - w.row_begin)] = Dot(base + r * w.panel_bytes, x + t * x_stride, w.columns);
+    }
+  }
+}
+
+template <float (*Dot)(const uint8_t*, const uint8_t*, int), size_t BlockBytes, int Values>
+constexpr Product plain_product() {
+  return {1, BlockBytes, nullptr, matmul<Dot, BlockBytes, Values>};
+}
+
+constexpr Product kF32 = plain_product<dot_plain<float, same>, 4, 1>();
+constexpr Product kF16 = plain_product<dot_plain<uint16_t, from_f16>, 2, 1>();
+constexpr Product kBF16 = plain_product<dot_plain<uint16_t, from_bf16>, 2, 1>();
+constexpr Product kQ4_0 = plain_product<dot_blocks<BlockQ4_0, PreparedQ8, 32, q4_0>, 18, 32>();
+constexpr Product kQ8_0 = plain_product<dot_blocks<BlockQ8_0, PreparedQ8, 32, q8_0>, 34, 32>();
+constexpr Product kQ4_K = plain_product<dot_blocks<BlockQ4_K, PreparedQ8K, 256, q4_k>, 144, 256>();
+constexpr Product kQ5_K = plain_product<dot_blocks<BlockQ5_K, PreparedQ8K, 256, q5_k>, 176, 256>();
+constexpr Product kQ6_K = plain_product<dot_blocks<BlockQ6_K, PreparedQ8K, 256, q6_k>, 210, 256>();
+
+const Product* product(Type type) {
+  switch (type) {
+    case Type::F32:
+      return &kF32;
+    case Type::F16:
+      return &kF16;
+    case Type::BF16:
+      return &kBF16;
+    case Type::Q4_0:
+      return &kQ4_0;
+    case Type::Q8_0:
+      return &kQ8_0;
+    case Type::Q4_K:
+      return &kQ4_K;
+    case Type::Q5_K:
+      return &kQ5_K;
+    case Type::Q6_K:
+      return &kQ6_K;
+    case Type::Q8_K:
+      return nullptr;
+  }
+  return nullptr;
+}
+
+}  // namespace portable
+}  // namespace
+}  // namespace halo

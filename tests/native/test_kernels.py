@@ -1,0 +1,201 @@
+"""Kernels: every variant against exact arithmetic by the same loop, and the promise of equal bits."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from halo import _native
+
+Floats = NDArray[np.float32]
+
+F32, F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, Q8_K, BF16 = 0, 1, 2, 8, 12, 13, 14, 15, 30
+# type: (values a block, bytes a block, format of the activations)
+TYPES = {
+    F32: (1, 4, F32), F16: (1, 2, F16), BF16: (1, 2, BF16), Q4_0: (32, 18, Q8_0), Q8_0: (32, 34, Q8_0),
+    Q4_K: (256, 144, Q8_K), Q5_K: (256, 176, Q8_K), Q6_K: (256, 210, Q8_K),
+}  # fmt: skip
+VARIANTS = _native.variants()
+SCALES_AT = {Q4_0: [0], Q8_0: [0], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208]}  # f16 scales inside a block
+
+everywhere = pytest.mark.parametrize("isa", VARIANTS)
+all_types = pytest.mark.parametrize("kind", TYPES)
+
+
+def weights(kind: int, rows: int, columns: int, seed: int = 0) -> bytes:
+    """Random blocks: every bit pattern of the quants, scales of both signs."""
+    drawn = np.random.default_rng(seed)
+    block, size, _ = TYPES[kind]
+    if kind in (F32, F16, BF16):
+        values = drawn.standard_normal((rows, columns)).astype(np.float32)
+        return gguf.quants.quantize(values, gguf.GGMLQuantizationType(kind)).tobytes()
+    blocks = drawn.integers(0, 256, (rows * columns // block, size), np.uint8)
+    for at in SCALES_AT[kind]:
+        scale = (drawn.standard_normal(len(blocks)) * 0.1).astype(np.float16)
+        blocks[:, at : at + 2] = scale.view(np.uint8).reshape(-1, 2)
+    return blocks.tobytes()
+
+
+def exact(kind: int, data: bytes, rows: int) -> NDArray[np.float64]:
+    """The values that the file's bytes stand for, by the gguf package."""
+    values = gguf.quants.dequantize(np.frombuffer(data, np.uint8).reshape(rows, -1), gguf.GGMLQuantizationType(kind))
+    return values.astype(np.float64)
+
+
+def rounded(isa: str, kind: int, x: Floats) -> NDArray[np.float64]:
+    """Activations as the product with `kind` sees them."""
+    form = TYPES[kind][2]
+    return _native.dequantize(form, _native.Kernels(isa).quantize(form, x)).reshape(x.shape).astype(np.float64)
+
+
+def product(matrix: _native.Matrix, x: Floats, rows: range, column: int = 0) -> Floats:
+    y = np.full((len(x), len(rows)), np.nan, np.float32)
+    matrix.multiply(matrix.prepare(x), rows.start, column, y)
+    return y
+
+
+def activations(rows: int, columns: int, seed: int = 1) -> Floats:
+    x = np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float32)
+    x[:, : columns // 4] *= 30.0
+    return x
+
+
+@everywhere
+@all_types
+@pytest.mark.parametrize(("rows", "columns", "t"), [(1, 256, 1), (37, 512, 1), (48, 1280, 3), (16, 768, 33)])
+def test_products_are_right_to_rounding(isa: str, kind: int, rows: int, columns: int, t: int) -> None:
+    data = weights(kind, rows, columns)
+    matrix = _native.Kernels(isa).pack(kind, rows, columns, data)
+    x = activations(t, columns)
+    w, seen = exact(kind, data, rows), rounded(isa, kind, x)
+    error = np.abs(product(matrix, x, range(rows)) - seen @ w.T)
+    assert (error <= 2e-6 * (np.abs(seen) @ np.abs(w).T) + 1e-30).all()
+
+
+@all_types
+def test_dequantised_values_are_those_of_gguf(kind: int) -> None:
+    data = weights(kind, 3, 512)
+    ours = _native.dequantize(kind, data)
+    assert np.allclose(ours, exact(kind, data, 3).ravel(), rtol=1e-6, atol=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    isa=st.sampled_from(VARIANTS),
+    kind=st.sampled_from(list(TYPES)),
+    t=st.integers(1, 64),
+    data=st.data(),
+)
+def test_a_result_depends_on_its_row_alone(isa: str, kind: int, t: int, data: st.DataObject) -> None:
+    """T rows at once against one, a subset of rows against all, a subset of columns against a matrix of those."""
+    block, size, _ = TYPES[kind]
+    grain = max(block, 4)
+    units = 1280 // grain
+    first = data.draw(st.integers(0, units - 1))
+    column, columns = first * grain, data.draw(st.integers(1, units - first)) * grain
+    begin = data.draw(st.integers(0, 39))
+    some = range(begin, data.draw(st.integers(begin + 1, 40)))
+    raw = weights(kind, 40, 1280, seed=t)
+    x = activations(t, columns, seed=t)
+    kernels = _native.Kernels(isa)
+    matrix = kernels.pack(kind, 40, 1280, raw)
+    y = product(matrix, x, some, column)
+    row = data.draw(st.integers(0, t - 1))
+    assert np.array_equal(y[row : row + 1], product(matrix, x[row : row + 1], some, column))
+    assert np.array_equal(y, product(matrix, x, range(40), column)[:, some.start : some.stop])
+    cut = np.frombuffer(raw, np.uint8).reshape(40, 1280 // block, size)[
+        :, column // block : (column + columns) // block
+    ]
+    alone = kernels.pack(kind, 40, columns, np.ascontiguousarray(cut))
+    assert np.array_equal(y, product(alone, x, some))
+
+
+@everywhere
+@pytest.mark.parametrize("form", [F32, F16, BF16, Q8_0, Q8_K])
+def test_every_variant_quantises_to_the_same_bytes(isa: str, form: int) -> None:
+    x = activations(4, 1024)
+    x[0, :256] = 0
+    x[1, 256:512] = np.linspace(-127, 127, 256)  # halves among them
+    x[2, 5], x[2, 300], x[3, 7] = np.nan, np.inf, 1e-42
+    assert _native.Kernels(isa).quantize(form, x) == _native.Kernels("portable").quantize(form, x)
+
+
+@pytest.mark.parametrize("form", [Q8_0, Q8_K])
+def test_quantising_is_as_precise_as_8_bits(form: int) -> None:
+    x = activations(4, 1024)
+    back = rounded("portable", {Q8_0: Q4_0, Q8_K: Q4_K}[form], x)
+    step = np.abs(x.reshape(4, -1, {Q8_0: 32, Q8_K: 256}[form])).max(axis=-1, keepdims=True) / 127
+    assert (np.abs(back - x).reshape(4, step.shape[1], -1) <= 0.503 * step + step * 2**-4).all()
+
+
+@everywhere
+def test_silu_has_the_same_bits_in_every_variant(isa: str) -> None:
+    gate = np.concatenate([np.linspace(-100, 100, 1001), [0, -0.0, np.inf, -np.inf, np.nan]]).astype(np.float32)
+    up = np.linspace(-3, 3, len(gate)).astype(np.float32)
+    ours = _native.Kernels(isa).silu_mul(gate, up)
+    assert np.array_equal(ours, _native.Kernels("portable").silu_mul(gate, up), equal_nan=True)
+    truth = gate[:1001].astype(np.float64) / (1 + np.exp(-gate[:1001].astype(np.float64))) * up[:1001]
+    assert np.allclose(ours[:1001], truth, rtol=1e-6, atol=1e-36)
+
+
+def reference_attention(q: Floats, k: NDArray[np.float16], v: NDArray[np.float16], first: int) -> NDArray[np.float64]:
+    out = np.zeros(q.shape)
+    for t in range(len(q)):
+        keys, values = k[: first + t + 1].astype(np.float64), v[: first + t + 1].astype(np.float64)
+        scores = q[t].astype(np.float64) @ keys.T / np.sqrt(q.shape[2])
+        w = np.exp(scores - scores.max(axis=1, keepdims=True))
+        out[t] = w / w.sum(axis=1, keepdims=True) @ values
+    return out
+
+
+@everywhere
+@pytest.mark.parametrize(("heads", "head_dim"), [(1, 64), (8, 64), (4, 128), (3, 40), (2, 8), (7, 80)])
+@pytest.mark.parametrize(("first", "t"), [(0, 1), (63, 1), (64, 2), (0, 70), (200, 32)])
+def test_attention_is_right_and_its_rows_do_not_see_each_other(
+    isa: str, heads: int, head_dim: int, first: int, t: int
+) -> None:
+    drawn = np.random.default_rng(heads)
+    q = (drawn.standard_normal((t, heads, head_dim)) * 3).astype(np.float32)
+    k, v = drawn.standard_normal((2, first + t, head_dim)).astype(np.float16)
+    kernels = _native.Kernels(isa)
+    out = kernels.attention(q, k.view(np.uint16), v.view(np.uint16), first)
+    assert np.allclose(out, reference_attention(q, k, v, first), rtol=1e-4, atol=2e-5)
+    for row in {0, t // 2, t - 1}:
+        seen = first + row + 1
+        alone = kernels.attention(q[row : row + 1], k[:seen].view(np.uint16), v[:seen].view(np.uint16), seen - 1)
+        assert np.array_equal(out[row], alone[0])
+    single = kernels.attention(np.ascontiguousarray(q[:, :1]), k.view(np.uint16), v.view(np.uint16), first)
+    assert np.array_equal(out[:, :1], single)
+
+
+@everywhere
+def test_fixed_sums_round_to_nearest_and_report_what_does_not_fit(isa: str) -> None:
+    y = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 8388607.5, 3e7, 7.49, -1e9, 1e10, np.nan] + [1.0] * 20, np.float32)
+    fits, squares, sums = _native.Kernels(isa).add_fixed(y, 1.0, 2.0**30)
+    assert not fits and np.isnan(squares)
+    assert sums[:11].tolist() == [0, 2, 2, 0, -2, 8388608, 30000000, 7, -1000000000, 0, 0]
+    fits, squares, sums = _native.Kernels(isa).add_fixed(y[:9], 1.0, 2.0**30)
+    assert fits and squares == pytest.approx(float((y[:9].astype(np.float64) ** 2).sum()))
+
+
+def test_bad_shapes_are_refused() -> None:
+    kernels = _native.Kernels(VARIANTS[0])
+    for rows, columns, data in [(2, 33, bytes(100)), (0, 32, b""), (2, 32, bytes(35)), (2, 0, b""), (-1, 32, b"")]:
+        with pytest.raises(ValueError, match=r"shape|truncated"):
+            kernels.pack(Q4_0, rows, columns, data)
+    for kind in (Q8_K, 3, 99, -1):
+        with pytest.raises(ValueError, match="type"):
+            kernels.pack(kind, 1, 256, bytes(292))
+    matrix = kernels.pack(Q4_0, 20, 64, bytes(20 * 36))
+    x = matrix.prepare(np.ones((2, 32), np.float32))
+    for row, column, y in [(0, 48, (2, 20)), (0, 64, (2, 20)), (1, 0, (2, 20)), (-1, 0, (2, 3)), (0, 0, (1, 20))]:
+        with pytest.raises(ValueError, match=r"slice|rows"):
+            matrix.multiply(x, row, column, np.zeros(y, np.float32))
+    with pytest.raises(ValueError, match="blocks"):
+        matrix.prepare(np.ones((2, 33), np.float32))
+    with pytest.raises(ValueError, match=r"known here: .*portable"):
+        _native.Kernels("sse9")
