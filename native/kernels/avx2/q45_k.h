@@ -8,24 +8,27 @@ namespace halo {
 namespace {
 namespace avx2 {
 
+// The nibbles of a run: q[j] has values 4j .. 4j + 3.
+inline void split_nibbles(const uint8_t* nibbles, int run, __m256i* q) {
+  const __m256i low = _mm256_set1_epi8(15);
+  for (int j = 0; j < 8; ++j) {
+    const __m256i both = load(nibbles + 32 * kRows * (run / 2) + 4 * kRows * j);
+    q[j] = _mm256_and_si256(run % 2 == 0 ? both : _mm256_srli_epi16(both, 4), low);
+  }
+}
+
 struct DecodeQ4 {
   static constexpr int kGroups = 8;  // of 4 values whose pair sums together stay within 16 bits: 16 * 15 * 128
-  static void run(const uint8_t* w, int run, __m256i* q) {
-    const __m256i low = _mm256_set1_epi8(15);
-    for (int j = 0; j < 8; ++j) {
-      const __m256i both = load(w + 256 * (run / 2) + 32 * j);
-      q[j] = _mm256_and_si256(run % 2 == 0 ? both : _mm256_srli_epi16(both, 4), low);
-    }
-  }
+  static void run(const uint8_t* w, int run, __m256i* q) { split_nibbles(w + PanelQ4_K<kRows>::kNibbles, run, q); }
 };
 
 struct DecodeQ5 {
   static constexpr int kGroups = 4;  // 8 * 31 * 128
   static void run(const uint8_t* w, int run, __m256i* q) {
     const __m256i fifth = _mm256_set1_epi8(16);
-    DecodeQ4::run(w, run, q);
+    split_nibbles(w + PanelQ5_K<kRows>::kNibbles, run, q);
     for (int j = 0; j < 8; ++j) {
-      const __m256i high = load(w + PanelQ5_K<kRows>::kHigh + 32 * j);
+      const __m256i high = load(w + PanelQ5_K<kRows>::kHigh + 4 * kRows * j);
       const __m256i moved = run < 4 ? _mm256_slli_epi16(high, 4 - run) : _mm256_srli_epi16(high, run - 4);
       q[j] = _mm256_or_si256(q[j], _mm256_and_si256(moved, fifth));
     }

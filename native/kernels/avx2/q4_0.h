@@ -14,13 +14,13 @@ struct Q4_0 {
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m256* sums) {
     const __m256i low = _mm256_set1_epi8(15);
+    const __m256 scale = load_f16(w + Panel::kScales);
     __m256i q[8];  // q[j]: values 4j .. 4j + 3 of each row
     for (int j = 0; j < 4; ++j) {
-      const __m256i both = load(w + 32 * j);
+      const __m256i both = load(w + Panel::kWeights + 32 * j);
       q[j] = _mm256_and_si256(both, low);
       q[j + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
     }
-    const __m256 scale = load_f16(w + Panel::kScales);
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
       const auto* x = reinterpret_cast<const PreparedQ8*>(xs[t]);

@@ -30,7 +30,7 @@ struct Q6_K {
 #pragma GCC unroll 16
     for (int run = 0; run < 16; ++run) {
       __m256i q[4];
-      decode(w + Panel::kQuarter * (run / 4), run % 4, q);
+      decode(w + Panel::kValuesAt + Panel::kQuarter * (run / 4), run % 4, q);
       const auto* scales = reinterpret_cast<const __m128i*>(w + Panel::kScales + kRows * run);
       const __m256i scale = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales)), both = twice(scale);
 #pragma GCC unroll 4

@@ -14,11 +14,12 @@ struct Q8_0 {
 
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m256* sums) {
+    const __m256 scale = load_f16(w + Panel::kScales);
     __m256i total[T];
     for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      const __m256i q = load(w + 32 * j), magnitude = _mm256_abs_epi8(q);
+      const __m256i q = load(w + Panel::kWeights + 32 * j), magnitude = _mm256_abs_epi8(q);
 #pragma GCC unroll 4
       for (int t = 0; t < T; ++t) {
         const __m256i x = broadcast4(reinterpret_cast<const PreparedQ8*>(xs[t])->values + 4 * j);
@@ -26,7 +27,6 @@ struct Q8_0 {
         total[t] = _mm256_add_epi32(total[t], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
       }
     }
-    const __m256 scale = load_f16(w + Panel::kScales);
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
       const __m256 x_scale = _mm256_set1_ps(reinterpret_cast<const PreparedQ8*>(xs[t])->scale);

@@ -63,8 +63,8 @@ inline float add_lanes(__m512 v) {
 constexpr int kChains = 4;              // vectors of sums of each (row, activation row): hides the adder's latency
 constexpr int kColumns = 16 * kChains;  // that one step takes
 
-// The products of R rows with T rows of activations. One row of weights at a time is the order that memory likes best
-// (4096-byte rows read side by side also compete for the same cache lines); prompts take two.
+// The products of R rows with T rows of activations, for prompts: one row of activations goes row by row below, which
+// is the order that memory likes best (4096-byte rows read side by side compete for the same cache lines).
 template <typename W, int R, int T>
 void plain_tile(const uint8_t* w, size_t w_stride, const float* const* x, int n, float* y, size_t y_stride) {
   __m512 sums[R][T][kChains];
@@ -79,8 +79,10 @@ void plain_tile(const uint8_t* w, size_t w_stride, const float* const* x, int n,
     for (int c = 0; c < kChains; c += 2) {
       __m512 xs[T][2];
       for (int t = 0; t < T; ++t) {
-        xs[t][0] = loaded_once(_mm512_loadu_ps(x[t] + i + 16 * c));
-        xs[t][1] = loaded_once(_mm512_loadu_ps(x[t] + i + 16 * c + 16));
+        xs[t][0] = _mm512_loadu_ps(x[t] + i + 16 * c);
+        xs[t][1] = _mm512_loadu_ps(x[t] + i + 16 * c + 16);
+        xs[t][0] = loaded_once(xs[t][0]);
+        xs[t][1] = loaded_once(xs[t][1]);
       }
       for (int r = 0; r < R; ++r) {
         __m512 v[2];
@@ -93,7 +95,7 @@ void plain_tile(const uint8_t* w, size_t w_stride, const float* const* x, int n,
     }
   }
 #pragma GCC unroll 4
-  for (int c = 0; c < kChains; ++c) {
+  for (int c = 0; i < n && c < kChains; ++c) {
     const __mmask16 rest = first_lanes(n - i - 16 * c);
     for (int r = 0; r < R; ++r) {
       const __m512 v = W::load(w + r * w_stride + (i + 16 * c) * W::kBytes, rest);
@@ -127,16 +129,47 @@ void plain_rows(const uint8_t* w, size_t w_stride, const uint8_t* x, size_t x_st
   }
 }
 
+// All rows of the slice with one row of activations, in the order of plain_tile's sums. Written out: this loop waits
+// for memory, and the fewer instructions it has the further the processor looks ahead.
+template <typename W>
+void one_activation_row(const Slice& w, const uint8_t* base, const float* x, float* y) {
+  const int n = w.columns;
+  for (int r = w.row_begin; r < w.row_end; ++r, ++y) {
+    const uint8_t* row = base + r * w.panel_bytes;
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    int i = 0;
+    for (; i + kColumns <= n; i += kColumns) {
+      __m512 v[4];
+      W::load_pair(row + i * W::kBytes, v);
+      s0 = _mm512_fmadd_ps(v[0], _mm512_loadu_ps(x + i), s0);
+      s1 = _mm512_fmadd_ps(v[1], _mm512_loadu_ps(x + i + 16), s1);
+      W::load_pair(row + (i + 32) * W::kBytes, v + 2);
+      s2 = _mm512_fmadd_ps(v[2], _mm512_loadu_ps(x + i + 32), s2);
+      s3 = _mm512_fmadd_ps(v[3], _mm512_loadu_ps(x + i + 48), s3);
+    }
+    if (i < n) {
+      const auto add = [&](__m512 sum, int from) {
+        const __mmask16 rest = first_lanes(n - from);
+        return _mm512_fmadd_ps(W::load(row + from * W::kBytes, rest), _mm512_maskz_loadu_ps(rest, x + from), sum);
+      };
+      s0 = add(s0, i);
+      s1 = add(s1, i + 16);
+      s2 = add(s2, i + 32);
+      s3 = add(s3, i + 48);
+    }
+    *y = add_lanes(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
+  }
+}
+
 template <typename W>
 void plain_matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
   const uint8_t* base = w.data + w.column_begin * W::kBytes;
+  if (T == 1) return one_activation_row<W>(w, base, reinterpret_cast<const float*>(x), y);
   int r = w.row_begin;
-  for (; T > 1 && r + 2 <= w.row_end; r += 2, y += 2) {
+  for (; r + 2 <= w.row_end; r += 2, y += 2) {
     plain_rows<W, 2>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
   }
-  for (; r < w.row_end; ++r, ++y) {
-    plain_rows<W, 1>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
-  }
+  if (r < w.row_end) plain_rows<W, 1>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
 }
 
 constexpr Product kF32{1, F32::kBytes, copy_row<F32::kBytes>, plain_matmul<F32>};

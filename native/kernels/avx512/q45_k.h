@@ -58,25 +58,28 @@ struct Q45_K {
   }
 };
 
+// The nibbles of a run: q[j] has values 4j .. 4j + 3.
+inline void split_nibbles(const uint8_t* nibbles, int run, __m512i* q) {
+  const __m512i low = _mm512_set1_epi8(15);
+  for (int j = 0; j < 8; ++j) {
+    const __m512i both = load(nibbles + 32 * kRows * (run / 2) + 4 * kRows * j);
+    q[j] = _mm512_and_si512(run % 2 == 0 ? both : _mm512_srli_epi16(both, 4), low);
+  }
+}
+
 struct DecodeQ4 {
   explicit DecodeQ4(const uint8_t*) {}
-  void run(const uint8_t* w, int run, __m512i* q) const {
-    const __m512i low = _mm512_set1_epi8(15);
-    for (int j = 0; j < 8; ++j) {
-      const __m512i both = load(w + 512 * (run / 2) + 64 * j);
-      q[j] = _mm512_and_si512(run % 2 == 0 ? both : _mm512_srli_epi16(both, 4), low);
-    }
-  }
+  void run(const uint8_t* w, int run, __m512i* q) const { split_nibbles(w + PanelQ4_K<kRows>::kNibbles, run, q); }
 };
 
 struct DecodeQ5 {
   __m512i high[8];  // the fifth bits of all runs
   explicit DecodeQ5(const uint8_t* w) {
-    for (int j = 0; j < 8; ++j) high[j] = load(w + PanelQ5_K<kRows>::kHigh + 64 * j);
+    for (int j = 0; j < 8; ++j) high[j] = load(w + PanelQ5_K<kRows>::kHigh + 4 * kRows * j);
   }
   void run(const uint8_t* w, int run, __m512i* q) const {
     const __m512i fifth = _mm512_set1_epi8(16);
-    DecodeQ4(w).run(w, run, q);
+    split_nibbles(w + PanelQ5_K<kRows>::kNibbles, run, q);
     for (int j = 0; j < 8; ++j) {
       const __m512i moved = run < 4 ? _mm512_slli_epi16(high[j], 4 - run) : _mm512_srli_epi16(high[j], run - 4);
       q[j] = _mm512_ternarylogic_epi32(q[j], moved, fifth, 0xf8);  // q | (moved & fifth)

@@ -15,13 +15,13 @@ struct Q4_0 {
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m512* sums) {
     const __m512i low = _mm512_set1_epi8(15);
+    const __m512 scale = load_f16(w + Panel::kScales);
     __m512i q[8];  // q[j]: values 4j .. 4j + 3 of each row
     for (int j = 0; j < 4; ++j) {
-      const __m512i both = load(w + 64 * j);
+      const __m512i both = load(w + Panel::kWeights + 64 * j);
       q[j] = _mm512_and_si512(both, low);
       q[j + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
     }
-    const __m512 scale = load_f16(w + Panel::kScales);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const auto* x = reinterpret_cast<const PreparedQ8*>(xs[t]);

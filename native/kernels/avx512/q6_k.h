@@ -31,7 +31,7 @@ struct Q6_K {
 #pragma GCC unroll 16
     for (int run = 0; run < 16; ++run) {
       __m512i q[4];
-      decode(w + Panel::kQuarter * (run / 4), run % 4, q);
+      decode(w + Panel::kValuesAt + Panel::kQuarter * (run / 4), run % 4, q);
       const __m512i scale =
           _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w + Panel::kScales + kRows * run)));
 #pragma GCC unroll 8

@@ -14,9 +14,9 @@ struct Q8_0 {
 
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m512* sums) {
-    __m512i q[8];
-    for (int j = 0; j < 8; ++j) q[j] = load(w + 64 * j);
     const __m512 scale = load_f16(w + Panel::kScales);
+    __m512i q[8];
+    for (int j = 0; j < 8; ++j) q[j] = load(w + Panel::kWeights + 64 * j);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const auto* x = reinterpret_cast<const PreparedQ8*>(xs[t]);
