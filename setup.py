@@ -54,7 +54,7 @@ class BuildWithDemoModel(build_py):
 
 setup(
     packages=find_packages(include=["halo", "halo.*"]),
-    package_data={"halo": ["py.typed"]},
+    package_data={"halo": ["py.typed", "*.pyi"]},
     ext_modules=[Extension("halo._native", sources=[])],
     cmdclass={"build_ext": CMakeBuild, "build_py": BuildWithDemoModel},
 )

@@ -21,3 +21,11 @@ class CellError(HaloError):
 
 class WorkerLostError(CellError):
     """A worker stopped answering in the middle of a token."""
+
+
+class MissingExtraError(HaloError, ImportError):
+    """A part of HALO needs a package that is not installed, or not in this version."""
+
+
+class ContextError(HaloError, ValueError):
+    """A prompt does not fit into the context window."""

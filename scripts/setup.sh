@@ -38,7 +38,7 @@ need_environment() {
   say "installing HALO and its Python packages [$extras] into .venv; where pip has no built llama-cpp-python yet," \
     "it compiles one: some 10 minutes on a PC, about 40 on a Raspberry Pi 4, once"
   .venv/bin/python -m pip install -q --disable-pip-version-check --upgrade pip || die "pip could not be upgraded: is there a network?"
-  .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]" || die "pip could not install HALO (see above)"
+  PYTHONWARNINGS=ignore .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]" || die "pip could not install HALO (see above)"
   echo "$stamp" >.venv/halo-stamp
 }
 

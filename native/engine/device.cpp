@@ -43,13 +43,9 @@ bool Partial::in_range() const {
 Device::Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads)
     : model_(std::move(model)), k_(kernels()), n_ctx_(n_ctx), slots_(n_slots), threads_(threads) {
   const Spec& s = model_->spec;
-  const double step = s.rope_dims > 0 ? std::pow(double{s.rope_base}, -2.0 / s.rope_dims) : 1.0;
-  rope_step_ = static_cast<float>(step);
-}
-
-Cache& Device::slot(int i) {
-  if (!slots_[i]) slots_[i] = std::make_unique<Cache>(model_->spec, n_ctx_);
-  return *slots_[i];
+  if (s.rope_dims > 0) rope_step_ = static_cast<float>(pow_f64(s.rope_base, -2.0 / s.rope_dims));
+  // Here, not at the first request: a context that does not fit is refused when a session is opened.
+  for (auto& slot : slots_) slot = std::make_unique<Cache>(s, n_ctx);
 }
 
 Refusal Device::compute(const SyncInput& in, uint64_t mask, Partial& out) {
@@ -187,10 +183,10 @@ void Device::store_keys_and_values(const SyncInput& in, const float* keys, const
 Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
   const Layer& layer = model_->layers[in.layer];
   const Spec& s = model_->spec;
-  Cache& cache = slot(in.slot);
+  Cache& cache = *slots_[in.slot];
   const int first = static_cast<int>(in.positions[0]);
   if (in.epoch < cache.epoch()) return Refusal::OldEpoch;
-  if (in.epoch > cache.epoch()) cache.enter(in.epoch, first);
+  if (in.epoch > cache.epoch()) cache.enter(in.epoch, static_cast<int>(in.base));
   if (first > cache.filled(in.layer)) return Refusal::CacheIncomplete;
 
   const int kv_dim = s.kv_dim(), q_dim = s.heads * s.head_dim, q_per_kv = s.heads_per_kv() * s.head_dim;

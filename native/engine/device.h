@@ -39,6 +39,7 @@ struct SyncInput {
   Part part = Part::Attention;
   int slot = 0;
   uint32_t epoch = 0;
+  uint32_t base = 0;  // what a cache of an older epoch holds from this position on is void
   int rows = 0;
   const uint32_t* positions = nullptr;  // (rows), consecutive
   const int16_t* exponents = nullptr;   // (rows), of `Fixed`
@@ -57,7 +58,7 @@ struct Partial {
 };
 
 // Why a device does not compute; numbers are those of the wire format.
-enum class Refusal : uint16_t { None = 0, OldEpoch = 1, CacheIncomplete = 2, BadRequest = 3 };
+enum class Refusal : uint16_t { None = 0, OldEpoch = 1, CacheIncomplete = 2, BadRequest = 3, Failed = 4 };
 
 class Device {
  public:
@@ -70,7 +71,6 @@ class Device {
   const Model& model() const { return *model_; }
   int n_ctx() const { return n_ctx_; }
   int n_slots() const { return static_cast<int>(slots_.size()); }
-  Cache& slot(int i);
 
   // Exposed for the engine's head: y (T, rows of w) = x w^T on all threads; x is in w's activation format.
   void product(const Tensor& w, const uint8_t* x, size_t x_stride, int T, float* y);

@@ -2,6 +2,7 @@
 // -> residual; then the head.
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
@@ -75,6 +76,7 @@ void Engine::forward(int slot, const int32_t* tokens, int n, bool all_logits, fl
       throw;
     }
     slots_[slot].n_past += rows;
+    slots_[slot].confirmed = true;
     counters_.tokens += rows;
   }
 }
@@ -88,6 +90,7 @@ void Engine::batch(int slot, const int32_t* tokens, int rows, float* logits, int
   SyncInput in;
   in.slot = slot;
   in.epoch = state.epoch;
+  in.base = state.base;
   in.rows = rows;
   in.format = partials_;
   for (in.layer = 0; in.layer < spec().layers; ++in.layer) {
@@ -159,7 +162,7 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   const uint32_t number = sync_++;
   ++counters_.syncs;
   std::vector<uint64_t> masks(workers + 1);
-  assigner_->assign(number, groups, masks);
+  assigner_->assign(in.layer, groups, masks);
   Scatter scatter{&in, layer.input(in.part), spec().d, groups, number, {masks.begin() + 1, masks.end()}};
   for (int repeat = 0;; ++repeat) {
     poll();
@@ -212,8 +215,15 @@ void Engine::head(int rows, float* logits, int logit_rows) {
   device_.product(m.output, input_.data(), stride, logit_rows, logits);
 }
 
-// A new epoch at the slot's end: whatever devices cached beyond it is void at the next scatter.
-void Engine::roll_back(int slot) { ++slots_[slot].epoch; }
+// A new epoch at the slot's end: whatever devices cached beyond it is void at the next scatter. A device may have
+// missed an epoch in which no batch was completed, so the base covers those as well.
+void Engine::roll_back(int slot) {
+  SlotState& s = slots_[slot];
+  const auto end = static_cast<uint32_t>(s.n_past);
+  s.base = s.confirmed ? end : std::min(s.base, end);
+  s.confirmed = false;
+  ++s.epoch;
+}
 
 void Engine::truncate(int slot, int n) {
   require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");

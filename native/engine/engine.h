@@ -45,6 +45,8 @@ class Engine {
   struct SlotState {
     int n_past = 0;
     uint32_t epoch = 0;
+    uint32_t base = 0;       // the position from which the epoch is new
+    bool confirmed = false;  // every device has entered the epoch
   };
 
   void check_forward(int slot, const int32_t* tokens, int n) const;

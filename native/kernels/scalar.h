@@ -73,6 +73,22 @@ static inline float exp_f32(float x) {
   return x < -87.3f ? 0.0f : (x > 88.7f ? INFINITY : y);
 }
 
+// base^y to nearly double precision, for base > 0 and results within the range of float.
+static inline double pow_f64(double base, double y) {
+  int exponent;
+  double m = std::frexp(base, &exponent);  // base = m * 2^exponent
+  if (m < 0.70710678118654752440) m *= 2.0, --exponent;
+  const double s = (m - 1.0) / (m + 1.0), z = s * s;
+  double series = 0.0;  // ln m = 2 (s + s^3 / 3 + s^5 / 5 + ...)
+  for (int k = 23; k >= 1; k -= 2) series = series * z + 1.0 / k;
+  const double x = y * (2.0 * s * series + exponent * 0.69314718055994530942);
+  const double n = std::nearbyint(x * 1.44269504088896340736);
+  const double r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+  double p = 1.0;  // e^r = 1 + r (1 + r / 2 (1 + r / 3 (...)))
+  for (int k = 14; k >= 1; --k) p = 1.0 + r / k * p;
+  return std::ldexp(p, static_cast<int>(n));
+}
+
 // sin and cos of x, |x| up to about 1e6, to double precision.
 static inline void sincos_f64(double x, double* s, double* c) {
   const double q = std::nearbyint(x * 0.63661977236758134308);

@@ -72,7 +72,7 @@ bool decode_request(const uint8_t* data, size_t size, Request* out) {
   for (int t = 0; t < h.rows; ++t) {
     RequestRow row;
     std::memcpy(&row, data + sizeof(Header) + t * sizeof(RequestRow), sizeof row);
-    if (t > 0 && row.position != out->positions[t - 1] + 1) return false;
+    if (t > 0 && uint64_t{row.position} != uint64_t{out->positions[t - 1]} + 1) return false;
     out->positions[t] = row.position;
     out->exponents[t] = row.exponent;
   }
@@ -122,11 +122,16 @@ bool decode_partial(const uint8_t* data, size_t size, PartialView* out) {
   const size_t values = has_values(h) ? size_t(h.rows) * h.d * bytes_per_value(h.partial_format) : 0;
   if (h.payload != values || size != sizeof(Header) + table + norms + values) return false;
   out->range.resize(h.rows);
+  out->exponents.resize(h.rows);
+  bool any_range = false;
   for (int t = 0; t < h.rows; ++t) {
     PartialRow row;
     std::memcpy(&row, data + sizeof(Header) + t * sizeof(PartialRow), sizeof row);
     out->range[t] = row.range != 0;
+    out->exponents[t] = row.exponent;
+    any_range |= row.range != 0;
   }
+  if (any_range != (h.status == Status::Range)) return false;
   out->norms = data + sizeof(Header) + table;
   out->values = values != 0 ? out->norms + norms : nullptr;
   return true;

@@ -39,7 +39,7 @@ struct Header {
   uint16_t rows = 0;
   uint16_t reason = 0;   // why a request was refused
   uint32_t payload = 0;  // bytes after the row table (and the norms of a partial)
-  uint32_t reserved = 0;
+  uint32_t base = 0;     // what a cache of an older epoch holds from this position on is void
 };
 static_assert(sizeof(Header) == 64);
 
@@ -86,6 +86,7 @@ Bytes encode_partial(const Header& request, Status status, Refusal reason, const
 // A partial as received; pointers into the message, which may be unaligned.
 struct PartialView {
   Header header;
+  std::vector<int16_t> exponents;   // (rows)
   std::vector<uint8_t> range;       // (rows)
   const uint8_t* norms = nullptr;   // (rows, groups of the mask) f32
   const uint8_t* values = nullptr;  // (rows, d), or null where there are none

@@ -11,6 +11,7 @@ namespace halo {
 namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
+constexpr auto kStall = std::chrono::seconds(1);
 
 std::chrono::steady_clock::duration seconds(double s) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
@@ -22,6 +23,8 @@ std::string refusal_text(uint16_t reason) {
       return "refused a request: it is of an epoch that has passed";
     case Refusal::CacheIncomplete:
       return "refused a request: its cache misses earlier positions";
+    case Refusal::Failed:
+      return "could not compute a request (out of memory?); its log says more";
     case Refusal::BadRequest:
       return "refused a request: it does not fit its model (another version of HALO?)";
     default:
@@ -57,6 +60,7 @@ void Relay::scatter(const Scatter& s) {
     expected_ = Header();
     expected_.session = session_;
     expected_.epoch = in.epoch;
+    expected_.base = in.base;
     expected_.sync = s.sync;
     expected_.slot = static_cast<uint16_t>(in.slot);
     expected_.layer = static_cast<uint16_t>(in.layer);
@@ -81,7 +85,6 @@ void Relay::scatter(const Scatter& s) {
         c.bytes_sent += message.size();
         outgoing.emplace_back(w, message);
         round_.push_back({header.request, w, first, rows, header.mask, std::move(message), {}, now});
-        heard_[w] = now;  // patience starts with the first question of a sync
       }
     }
     missing_ = round_.size();
@@ -122,13 +125,19 @@ void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-// Returns once nothing is missing; the lock is held on entry and on return.
+// Returns once nothing is missing; the lock is held on entry and on return. Silence counts while we wait, not while
+// the hub computed its own share, nor while this process was stopped.
 void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll) {
+  auto last = Clock::now() - 2 * kStall;
   while (missing_ != 0) {
     fail_if_lost();
+    const auto now = Clock::now();
+    if (now - last > kStall) std::fill(heard_.begin(), heard_.end(), now);
+    last = now;
     if (arrived_.wait_for(lock, kPollEvery, [&] { return missing_ == 0; })) break;
-    fail_if_silent();
+    if (Clock::now() - last > kStall) continue;
     ask_again(lock);
+    fail_if_silent();
     lock.unlock();
     poll();
     lock.lock();
@@ -166,15 +175,23 @@ void Relay::add(const Outstanding& request, Partial& sum) const {
   }
 }
 
+// Whether an earlier request of this sync is still on its way to the same worker: then its cache cannot be complete
+// yet, and both are asked again.
+bool Relay::misses_earlier(const Outstanding& request) const {
+  return std::any_of(round_.begin(), round_.end(), [&](const Outstanding& r) {
+    return r.worker == request.worker && r.id < request.id && r.answer.empty();
+  });
+}
+
 // Whether the message is a whole answer to the request; called with the lock held.
 bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
   PartialView partial;
   if (!decode_partial(data, size, &partial)) return false;
   const Header& h = partial.header;
   const Header& e = expected_;
-  if (h.epoch != e.epoch || h.sync != e.sync || h.slot != e.slot || h.layer != e.layer || h.part != e.part ||
-      h.partial_format != e.partial_format || h.groups != e.groups || h.d != e.d || h.mask != request.mask ||
-      h.rows != request.rows) {
+  if (h.base != e.base || h.epoch != e.epoch || h.sync != e.sync || h.slot != e.slot || h.layer != e.layer ||
+      h.part != e.part || h.partial_format != e.partial_format || h.groups != e.groups || h.d != e.d ||
+      h.mask != request.mask || h.rows != request.rows) {
     return false;
   }
   if (h.status == Status::Computing) {
@@ -182,8 +199,14 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
     return true;
   }
   if (h.status == Status::Refused) {
+    if (h.reason == static_cast<uint16_t>(Refusal::CacheIncomplete) && misses_earlier(request)) return true;
     lost_[request.worker] = refusal_text(h.reason);
     return true;
+  }
+  for (int t = 0; t < request.rows; ++t) {
+    RequestRow asked;
+    std::memcpy(&asked, request.message.data() + sizeof(Header) + t * sizeof asked, sizeof asked);
+    if (partial.exponents[t] != asked.exponent) return false;
   }
   request.answer.assign(data, data + size);
   if (h.status == Status::Ok) {
@@ -253,7 +276,6 @@ double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<vo
       Bytes message = encode_probe(header, payload, reply_bytes);
       outgoing.emplace_back(w, message);
       round_.push_back({header.request, w, 0, 0, 0, std::move(message), {}, start});
-      heard_[w] = start;
     }
     missing_ = round_.size();
   }

@@ -61,6 +61,7 @@ class Relay : public Exchange {
   void ask_again(std::unique_lock<std::mutex>& lock);
   void fail_if_lost();
   void fail_if_silent();
+  bool misses_earlier(const Outstanding& request) const;
   bool take(Outstanding& request, const uint8_t* data, size_t size);
   void add(const Outstanding& request, Partial& sum) const;
 

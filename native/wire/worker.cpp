@@ -46,6 +46,10 @@ Refusal Worker::check(const Request& request) const {
   if (h.groups != layer.groups(h.part) || (h.groups < 64 && h.mask >> h.groups != 0)) return Refusal::BadRequest;
   if (static_cast<Type>(h.input_format) != layer.input(h.part)) return Refusal::BadRequest;
   if (request.positions.back() >= static_cast<uint32_t>(n_ctx_)) return Refusal::BadRequest;
+  if (h.base > request.positions.front()) return Refusal::BadRequest;
+  for (int16_t e : request.exponents) {
+    if (e != clamp_exponent(e)) return Refusal::BadRequest;
+  }
   return Refusal::None;
 }
 
@@ -88,6 +92,28 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) 
   return Verdict::Compute;
 }
 
+// Computes a checked request; whatever goes wrong here must reach the hub as a refusal.
+Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
+  const Header& h = request.header;
+  // The layer input is copied because the network leaves it unaligned.
+  const Bytes aligned(request.h, request.h + h.payload);
+  SyncInput in;
+  in.layer = h.layer;
+  in.part = h.part;
+  in.slot = h.slot;
+  in.epoch = h.epoch;
+  in.base = h.base;
+  in.rows = h.rows;
+  in.positions = request.positions.data();
+  in.exponents = request.exponents.data();
+  in.h = aligned.data();
+  in.h_stride = request.h_stride;
+  in.format = h.partial_format;
+  refusal = device_->compute(in, h.mask, partial);
+  if (refusal != Refusal::None) return Status::Refused;
+  return partial.in_range() ? Status::Ok : Status::Range;
+}
+
 Bytes Worker::compute(const uint8_t* data, size_t size) {
   std::lock_guard<std::mutex> computing(computing_);
   Request request;
@@ -97,30 +123,22 @@ Bytes Worker::compute(const uint8_t* data, size_t size) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!serving_ || h.session != session_ || check(request) != Refusal::None) return {};
   }
-  // The layer input is copied where the network left it unaligned.
-  Bytes aligned(request.h, request.h + h.payload);
-  SyncInput in;
-  in.layer = h.layer;
-  in.part = h.part;
-  in.slot = h.slot;
-  in.epoch = h.epoch;
-  in.rows = h.rows;
-  in.positions = request.positions.data();
-  for (int16_t& e : request.exponents) e = clamp_exponent(e);
-  in.exponents = request.exponents.data();
-  in.h = aligned.data();
-  in.h_stride = request.h_stride;
-  in.format = h.partial_format;
   Partial partial;
-  const Refusal refusal = device_->compute(in, h.mask, partial);
-  Status status = partial.in_range() ? Status::Ok : Status::Range;
-  if (refusal != Refusal::None) status = Status::Refused;
+  Refusal refusal = Refusal::None;
+  Status status;
+  try {
+    status = run(request, partial, refusal);
+  } catch (const std::exception&) {
+    status = Status::Refused;
+    refusal = Refusal::Failed;
+  }
   Bytes reply = encode_partial(h, status, refusal, &partial, request.exponents);
 
   std::lock_guard<std::mutex> lock(mutex_);
   ++counters_.requests;
-  if (status == Status::Ok) counters_.group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
   pending_.erase(h.request);
+  if (status == Status::Refused) return reply;  // not kept: asked again, it may be possible
+  if (status == Status::Ok) counters_.group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
   replies_.emplace_back(h.request, reply);
   if (replies_.size() > kKeptReplies) replies_.pop_front();
   return reply;

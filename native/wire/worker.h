@@ -36,6 +36,7 @@ class Worker {
 
  private:
   Refusal check(const Request& request) const;
+  Status run(Request& request, Partial& partial, Refusal& refusal);
 
   std::shared_ptr<const Model> model_;
   int threads_;

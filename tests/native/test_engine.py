@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -192,3 +194,67 @@ def test_a_request_carries_the_documented_header(model: Model) -> None:
     input_format, partial_format, groups, mask, d, rows = struct.unpack_from("<BBBQIH", taken[0], 37)
     assert (input_format, partial_format, groups, d, rows) == (8, 2, len(model.grid.attention[0]) - 1, 64, 1)
     assert 0 <= mask < 1 << groups
+
+
+def _first_request(model: Model) -> tuple[LocalCell, bytearray]:
+    cell = LocalCell(model, 1)
+    taken: list[bytes] = []
+    cell.fate = lambda message: (taken.append(message), [message])[1]
+    cell.engine.forward(0, TOKENS[:2])
+    return cell, bytearray(taken[0])
+
+
+@pytest.mark.parametrize("positions", [(0xFFFFFFFF, 0), (255, 256), (256, 257), (1, 0), (3, 3)])
+def test_impossible_positions_are_refused(model: Model, positions: tuple[int, int]) -> None:
+    cell, request = _first_request(model)
+    struct.pack_into("<Q", request, 16, 999)
+    for row, position in enumerate(positions):
+        struct.pack_into("<I", request, 64 + 8 * row, position)
+    verdict, answer = cell.workers[0].accept(bytes(request))
+    assert verdict == "answer"
+    assert (answer[7], struct.unpack_from("<H", answer, 54)[0]) == (3, 3)
+
+
+@pytest.mark.parametrize(("place", "value"), [(7, 1), (64, 99)])  # status `range` with no row; another exponent
+def test_an_answer_that_contradicts_itself_or_its_request_expels_the_worker(
+    model: Model, place: int, value: int
+) -> None:
+    cell = LocalCell(model, 1)
+    answer = cell.answer
+
+    def lie(index: int, message: bytes) -> bytes:
+        reply = bytearray(answer(index, message))
+        reply[place] = value
+        return bytes(reply)
+
+    cell.answer = lie  # type: ignore[method-assign]
+    with pytest.raises(_native.WorkerLost, match="wrong shape"):
+        cell.engine.forward(0, TOKENS[:1])
+
+
+def test_a_hub_that_was_busy_for_longer_than_its_patience_does_not_blame_the_worker(model: Model) -> None:
+    cell = LocalCell(model, 1, patience_s=0.3, re_request_s=0.05)
+    lost: list[bytes] = []
+
+    def fate(message: bytes) -> list[bytes]:
+        if not lost:
+            lost.append(message)
+            time.sleep(0.6)  # as the hub's own share would
+            return []
+        return [message]
+
+    cell.fate = fate
+    assert np.array_equal(cell.engine.forward(0, TOKENS[:1], True), alone(model, TOKENS[:1]))
+    assert cell.engine.stats()["re_requests"] >= 1
+
+
+def test_a_context_that_does_not_fit_is_refused_when_a_session_opens(model: Model) -> None:
+    code = (
+        "import resource, sys; from halo import _native; from halo.model import open_model\n"
+        "worker = _native.Worker(open_model(sys.argv[1]).native)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "try:\n    worker.open(1, 1 << 20, 64)\n"
+        "except MemoryError:\n    print('refused')\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(model.path)], capture_output=True, text=True, timeout=60)
+    assert out.stdout.strip() == "refused", out.stderr

@@ -1,0 +1,247 @@
+"""One connection to the broker that comes back by itself, with its subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn
+
+import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+
+from halo.cell.address import Address
+from halo.errors import BrokerError
+
+Handler = Callable[[str, bytes, bool], None]
+"""Called in the loop for each message: topic, payload, whether it was retained before we subscribed."""
+
+FIRST_ATTEMPTS_S = 5.0
+"""How long a first connection is tried before the user is told; later losses are repaired for ever."""
+_ANSWER_S = 3.0
+_GOODBYE_S = 0.3
+_BACK_OFF_S = (0.1, 5.0)
+_NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
+_REFUSED_LOGIN = (4, 5, 134, 135)
+_NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+
+
+class Connection:
+    """A broker connection; `run` keeps it up until it is cancelled, and then disconnects in order.
+
+    Every attempt uses a new aiomqtt client: that library neither reconnects nor subscribes again.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        client_id: str,
+        on_message: Handler,
+        *,
+        topics: Mapping[str, int] | None = None,
+        on_up: Callable[[], Awaitable[None]] | None = None,
+        will_clears: str | None = None,
+        keepalive_s: int = 5,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.address = address
+        self.dropped = 0
+        """Messages that could not be sent (QoS 0 has no second chance) or whose handler failed."""
+        self.lives = 0
+        """How often it has been made: twice means one reconnection."""
+        self._client_id = client_id
+        self._on_message = on_message
+        self._topics = dict(topics or {})
+        self._on_up = on_up
+        self._will = aiomqtt.Will(will_clears, b"", qos=1, retain=True) if will_clears else None
+        self._keepalive_s = keepalive_s
+        self._log = log
+        self._version = aiomqtt.ProtocolVersion.V5
+        self._tls = ssl.create_default_context() if address.tls else None
+        self._client: aiomqtt.Client | None = None
+        self._up = asyncio.Event()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages can be sent now."""
+        return self._client is not None
+
+    async def wait_up(self) -> None:
+        """Return when the connection stands. (If the first one never does, `run` raises.)"""
+        await self._up.wait()
+
+    async def run(self) -> NoReturn:
+        """Connect and stay connected; BrokerError if the first connection cannot be made in 5 seconds."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + FIRST_ATTEMPTS_S
+        delay = _BACK_OFF_S[0]
+        while True:
+            try:
+                await self._one_life()
+            except (aiomqtt.MqttError, BrokerError, OSError) as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error  # disconnecting failed, which must not keep us
+                if self._up.is_set():
+                    self._log(f"lost the broker at {self.address} ({_reason(error)}); trying to reconnect")
+                    delay = _BACK_OFF_S[0]
+                elif self._try_older_version(error):
+                    continue
+                elif not self.lives and (loop.time() + delay > give_up or _is_final(error)):
+                    raise BrokerError(_explain(self.address, error)) from None
+            finally:
+                self._client = None
+                self._up.clear()
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _BACK_OFF_S[1] if self.lives else 1.0)
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish at QoS 0, now or never. Call it in the loop; the order of calls is kept."""
+        if self._client is None:
+            self.dropped += 1
+            return
+        # Not through aiomqtt's own publish: it waits for each message to be written, which takes two tasks a
+        # message and, with four workers, a third of the time of a sync.
+        if self._client._client.publish(topic, payload, 0, retain).rc != MQTT_ERR_SUCCESS:
+            self.dropped += 1
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish at QoS 1 and wait for the broker's word; BrokerError when there is none."""
+        client = self._client
+        if client is None:
+            raise BrokerError(f"The broker at {self.address} is not connected just now. Try again in a moment.")
+        try:
+            await client.publish(topic, payload, 1, retain)
+        except aiomqtt.MqttError as error:
+            raise BrokerError(_explain(self.address, error)) from None
+
+    async def subscribe(self, topic: str, qos: int) -> None:
+        """Subscribe now (if connected) and after every reconnection."""
+        self._topics[topic] = qos
+        if self._client is not None:
+            with contextlib.suppress(aiomqtt.MqttError):  # the next life subscribes to it
+                await self._client.subscribe(topic, qos)
+
+    async def unsubscribe(self, topic: str) -> None:
+        """The opposite of `subscribe`."""
+        self._topics.pop(topic, None)
+        if self._client is not None:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await self._client.unsubscribe(topic)
+
+    async def _one_life(self) -> None:
+        await self._knock()
+        async with self._new_client() as client:
+            try:
+                await self._use(client)
+            finally:
+                client.timeout = _GOODBYE_S
+
+    async def _use(self, client: aiomqtt.Client) -> None:
+        if self._topics:
+            await client.subscribe(list(self._topics.items()))
+        self._client = client
+        self.lives += 1
+        if self._on_up is not None:
+            await self._on_up()
+        if self.lives > 1:
+            self._log(f"connected to the broker at {self.address} again")
+        self._up.set()
+        async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
+            pass
+
+    async def _knock(self) -> None:
+        """See whether anything listens: unlike the connecting thread of paho, this can be cancelled."""
+        async with asyncio.timeout(_ANSWER_S):
+            _, writer = await asyncio.open_connection(self.address.host, self.address.port)
+        writer.close()
+
+    def _new_client(self) -> aiomqtt.Client:
+        modern = self._version is aiomqtt.ProtocolVersion.V5
+        client = aiomqtt.Client(
+            self.address.host,
+            self.address.port,
+            username=self.address.user,
+            password=self.address.password,
+            identifier=self._client_id,
+            queue_type=_queue(self._deliver),
+            protocol=self._version,
+            clean_session=None if modern else True,
+            clean_start=True if modern else MQTT_CLEAN_START_FIRST_ONLY,  # paho's word for "not given"
+            will=self._will,
+            timeout=_ANSWER_S,
+            keepalive=self._keepalive_s,
+            tls_context=self._tls,
+            socket_options=_NODELAY,
+        )
+        client.pending_calls_threshold = 10_000  # it is only the level of a warning
+        return client
+
+    def _deliver(self, message: aiomqtt.Message) -> None:
+        payload = message.payload
+        try:
+            self._on_message(message.topic.value, payload if isinstance(payload, bytes) else b"", message.retain)
+        except Exception as error:  # a message must never end the connection
+            self.dropped += 1
+            self._log(f"a message on {message.topic.value} could not be handled: {error!r}")
+
+    def _try_older_version(self, error: Exception) -> bool:
+        """Fall back to MQTT 3.1.1, once, where the broker says or seems to say that it has no MQTT 5."""
+        if self.lives or self._version is aiomqtt.ProtocolVersion.V311:
+            return False
+        unanswered = isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out"
+        if _code(error) not in _NO_SUCH_VERSION and not unanswered:
+            return False
+        self._version = aiomqtt.ProtocolVersion.V311
+        return True
+
+
+def _queue(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
+    class StraightThrough(asyncio.Queue[aiomqtt.Message]):
+        """Hands each message over where it arrives, which saves a task and two turns of the loop for each."""
+
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            deliver(item)
+
+    return StraightThrough
+
+
+def _code(error: Exception) -> int | None:
+    code = getattr(error, "rc", None)
+    return code if isinstance(code, int) else getattr(code, "value", None)
+
+
+def _is_final(error: Exception) -> bool:
+    return _code(error) in _REFUSED_LOGIN or "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, aiomqtt.MqttError) and isinstance(error.__cause__, Exception):
+        return _reason(error.__cause__)  # "disconnected during message iteration" because of this
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _explain(address: Address, error: Exception) -> str:
+    if _code(error) in _REFUSED_LOGIN:
+        return (
+            f"The broker at {address} refused the login ({_reason(error)}). "
+            "Check user and password: mqtt://user:password@host."
+        )
+    if isinstance(error, ssl.SSLError) or "CERTIFICATE" in str(error):
+        return (
+            f"No secure connection to the broker at {address}: {_reason(error)}. Check that its certificate "
+            "is signed by an authority this system trusts and names that very host."
+        )
+    return (
+        f"Cannot reach the MQTT broker at {address}: {_reason(error)}. Check host and port, and that the "
+        "broker runs and accepts connections from other machines (mosquitto: 'listener 1883', and a login or "
+        "'allow_anonymous true')."
+    )

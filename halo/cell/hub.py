@@ -1,0 +1,255 @@
+"""`Cell`: the hub's side of a cell for the rest of the program, usable from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from halo.cell import native as native_module
+from halo.cell.address import Address
+from halo.cell.broker import LocalBroker, start_broker
+from halo.cell.engine import CellEngine, Membership
+from halo.cell.ledger import summarize
+from halo.cell.local import WORKER_COMMAND, LocalWorkers
+from halo.cell.loop import LoopThread
+from halo.cell.messages import ModelId, clean
+from halo.cell.native import Command, Native, OpenModel
+from halo.cell.session import Formation, HubSession, Offer, describe
+from halo.cell.topics import Topics, is_name
+from halo.errors import CellError
+
+_SLOTS = 1
+_WORKERS_COME_S = 30.0
+_ANNOUNCED_S = 2.0
+_CLOSE_S = 1.5
+_open_cells: set[Cell] = set()
+"""Whoever forgets to close one: it is closed at exit."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for."""
+
+    workers: int | None
+    broker: str | None
+    cell: str
+    n_ctx: int
+    threads: int
+    partials: str
+    worker_threads: int
+
+
+class Cell:
+    """A hub and its workers. Made by `Cell.open`; a context manager."""
+
+    engine: CellEngine
+
+    def __init__(self, model: OpenModel, wish: Wish, native: Native, log: Callable[[str], None]) -> None:
+        self._model = model
+        self._wish = wish
+        self._native = native
+        self._log = log
+        self._loop: LoopThread | None = None
+        self._broker: LocalBroker | None = None
+        self._locals = LocalWorkers()
+        self._session: HubSession | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._close_lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        model: OpenModel,
+        *,
+        workers: int | None = None,
+        broker: str | None = None,
+        cell: str = "halo",
+        n_ctx: int,
+        threads: int = 1,
+        partials: str = "fixed",
+        worker_threads: int = 1,
+        log: Callable[[str], None] | None = None,
+        native: Native | None = None,
+        worker_command: Command = WORKER_COMMAND,
+    ) -> Cell:
+        """Open a cell as its hub.
+
+        Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
+        local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
+        for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
+        `native` and `worker_command` are for tests. Raises BrokerError and CellError; whatever was started
+        is stopped then.
+        """
+        wish = Wish(workers, broker, cell, n_ctx, threads, partials, worker_threads)
+        self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
+        _open_cells.add(self)
+        try:
+            self._start(worker_command)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """What each device did, since the opening.
+
+        {"workers", "model", "partials", "devices": [{"name", "share" (of the group results), "group_results",
+        "requests", "messages_sent", "bytes_sent", "messages_received", "bytes_received"}], "totals": the last
+        four over all devices, "counters": the engine's others}
+        """
+        return {
+            "workers": len(self._members().formation.names),
+            "model": self._model.name,
+            "partials": self._wish.partials,
+            **summarize(self.engine.settle()),
+        }
+
+    def close(self) -> None:
+        """Leave the cell and stop what was started; any number of times."""
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+        _open_cells.discard(self)
+        if hasattr(self, "engine"):
+            self.engine.close()
+        if self._loop is not None:
+            with contextlib.suppress(Exception):
+                self._loop.run(self._shut_down(), 2 * _CLOSE_S + 2)
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, worker_command: Command) -> None:
+        wish = self._wish
+        if wish.workers is not None and wish.workers < 0:
+            raise CellError(f"{wish.workers} workers cannot be had: --workers takes 0 or more.")
+        topics = Topics(wish.cell)
+        if wish.broker is not None or wish.workers:
+            self._loop = LoopThread("halo-cell")
+            self._loop.run(self._join(topics, worker_command))
+        engine = self._native.Engine(
+            self._model.native, wish.n_ctx, n_slots=_SLOTS, threads=wish.threads, partials=wish.partials
+        )
+        self.engine = CellEngine(self._native, engine, _SLOTS, self._members())
+
+    async def _join(self, topics: Topics, worker_command: Command) -> None:
+        wish = self._wish
+        private = wish.broker is None
+        if wish.broker is None:
+            self._broker = await start_broker(self._log)
+            address = self._broker.address
+        else:
+            address = Address.parse(wish.broker)
+        self._session = session = HubSession(address, topics, self._offer(), self._native, self._log)
+        if private:
+            self._locals.start(
+                wish.workers or 0,
+                address=address,
+                cell=wish.cell,
+                model=str(self._model.path),
+                threads=wish.worker_threads,
+                command=worker_command,
+            )
+        else:
+            await session.claim()
+        await self._serve(session)
+        wanted = wish.workers
+        formation = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
+        self._announce(formation, topics, address)
+
+    async def _serve(self, session: HubSession) -> None:
+        started = asyncio.Event()
+        self._serving = asyncio.create_task(session.serve(started))
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait((self._serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not started.is_set():
+            await self._serving  # raises why
+
+    def _announce(self, formation: Formation, topics: Topics, address: Address) -> None:
+        if formation.names or self._wish.workers == 0:
+            self._log(f"computing with {describe(formation.names)}")
+        else:
+            self._log(f"no worker is in the cell {topics.cell!r} at {address}: the hub computes alone")
+
+    def _offer(self) -> Offer:
+        wish, model = self._wish, self._model
+        identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
+        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials)
+
+    def _members(self) -> Membership:
+        if self._session is None or self._loop is None:
+            return Membership()
+        return _Joined(self._session, self._loop)
+
+    async def _shut_down(self) -> None:
+        if self._session is not None and self._serving is not None:
+            self._session.leave()
+            await asyncio.wait((self._serving,), timeout=_CLOSE_S)
+            self._serving.cancel()
+            await asyncio.wait((self._serving,), timeout=0.5)
+        await self._locals.stop()
+        if self._broker is not None:
+            await self._broker.stop()
+
+
+class _Joined(Membership):
+    """The membership of a cell, asked from the thread that runs the engine."""
+
+    def __init__(self, session: HubSession, loop: LoopThread) -> None:
+        self._session = session
+        self._loop = loop
+
+    @property
+    def formation(self) -> Formation:  # type: ignore[override]
+        return self._session.formation
+
+    @property
+    def loss_waits(self) -> bool:  # type: ignore[override]
+        return self._session.loss_waits
+
+    @property
+    def joiner_waits(self) -> bool:  # type: ignore[override]
+        return self._session.joiner_waits
+
+    @property
+    def failure(self) -> CellError | None:  # type: ignore[override]
+        return self._session.failure
+
+    def form_again(self) -> Formation:
+        return self._loop.run(self._session.form_again())
+
+    def suspect(self, name: str, reason: str) -> None:
+        self._loop.call(lambda: self._session.suspect(name, reason))
+
+
+def hub_name() -> str:
+    """This machine's name, as a device name."""
+    name = "".join(c if is_name("x" + c) else "-" for c in socket.gethostname()).lstrip("-._")[:63]
+    return name or "hub"
+
+
+def _log_to_stderr(line: str) -> None:
+    print(f"halo: {line}", file=sys.stderr, flush=True)
+
+
+@atexit.register
+def _close_all() -> None:
+    for cell in list(_open_cells):
+        cell.close()

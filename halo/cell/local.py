@@ -1,0 +1,58 @@
+"""Workers on this machine, as processes that end with the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import halo
+from halo.cell.address import Address
+from halo.cell.process import Child
+from halo.errors import CellError
+
+# -P, and our own place in PYTHONPATH below: the very HALO that runs here, whatever directory we are in.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "halo.cli", "worker")
+_PACKAGES = str(Path(halo.__file__).absolute().parent.parent)
+_PATIENCE_S = 1.5
+
+
+class LocalWorkers:
+    """`halo worker` processes; their standard input is the pipe whose end tells them that the hub is gone."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+
+    def start(
+        self, count: int, *, address: Address, cell: str, model: str, threads: int, command: Sequence[str]
+    ) -> None:
+        """Start `worker-1` to `worker-<count>`."""
+        path = os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")]))
+        for number in range(1, count + 1):
+            name = f"worker-{number}"
+            where = ["--broker", str(address), "--cell", cell, "--name", name]
+            what = ["-m", model, "-t", str(threads), "--exit-with-parent"]
+            self._children[name] = Child([*command, *where, *what], pipe=True, env={"PYTHONPATH": path})
+
+    @property
+    def pids(self) -> list[int]:
+        """Of those that still run."""
+        return [child.pid for child in self._children.values() if child.exit_code is None]
+
+    def check(self) -> None:
+        """Raise a CellError that quotes the last words of a worker that has ended."""
+        for name, child in self._children.items():
+            if child.exit_code is not None:
+                raise CellError(
+                    f"The local worker {name!r} ended at once (exit code {child.exit_code}): "
+                    f"{child.last_words() or 'it said nothing'}"
+                )
+
+    async def stop(self) -> None:
+        """End all of them: politely first."""
+        for child in self._children.values():
+            child.terminate()
+        await asyncio.gather(*(child.gone(_PATIENCE_S) for child in self._children.values()))
+        self._children.clear()

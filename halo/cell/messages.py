@@ -1,0 +1,104 @@
+"""The control documents: small JSON texts, strictly decoded, because anyone on the broker can send one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+PROTOCOL = 1
+MAX_DOCUMENT = 64 * 1024
+"""Bytes; a longer payload on a control topic is not even parsed."""
+
+_HEX64 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
+_SHA256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_NAME = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+# These are printed on other people's terminals: no control characters, so no escape sequences.
+_TEXT = Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+_COUNT = Annotated[int, Meta(ge=0, le=2**53)]
+_SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class ModelId(Struct, frozen=True):
+    """Which model: `identity` decides (SHA-256 of header and tensor table), the names are for people."""
+
+    identity: _SHA256
+    name: _TEXT
+    file: _TEXT
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/hub`, retained: the hub and the session that workers shall serve."""
+
+    protocol: Literal[1] = 1
+    session: _HEX64
+    hub: _NAME
+    model: ModelId
+    n_ctx: _SIZE
+    slots: _SIZE
+    partials: Literal["fixed", "f32"]
+    since: Annotated[float, Meta(ge=0)]
+
+
+class Beat(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/hub/beat`, each second: the holder of the lease is alive."""
+
+    protocol: Literal[1] = 1
+    session: _HEX64
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/device/<name>/profile`, retained: what a worker is and what it is doing."""
+
+    protocol: Literal[1] = 1
+    name: _NAME
+    incarnation: _HEX64
+    isa: _TEXT
+    threads: _COUNT
+    cores: _COUNT
+    memory_bytes: _COUNT
+    exchanges: Annotated[list[_TEXT], Meta(max_length=16)]
+    model: ModelId | None
+    session: Annotated[str, Meta(pattern=r"\A([0-9a-f]{16})?\Z")]
+    state: Literal["idle", "ready", "refused"]
+    reason: _TEXT
+
+
+class BadDocument(Exception):
+    """What was received is not the document that belongs on its topic; the text says why."""
+
+
+class OtherProtocol(BadDocument):
+    """The sender speaks another version of the protocol; worth telling the user."""
+
+
+class _Envelope(Struct):
+    protocol: int
+
+
+Document = TypeVar("Document", Lease, Beat, Profile)
+
+
+def encode(document: Lease | Beat | Profile) -> bytes:
+    """The JSON text of a document."""
+    return msgspec.json.encode(document)
+
+
+def decode(kind: type[Document], payload: bytes) -> Document:
+    """Parse and check a document of the given kind; raises BadDocument and nothing else."""
+    if len(payload) > MAX_DOCUMENT:
+        raise BadDocument(f"{len(payload)} bytes are more than a control document may have")
+    try:
+        version = msgspec.json.decode(payload, type=_Envelope).protocol
+        if version != PROTOCOL:
+            raise OtherProtocol(f"its protocol is version {version}, this program speaks version {PROTOCOL}")
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise BadDocument(str(error)) from None
+
+
+def clean(text: str, limit: int = 1000) -> str:
+    """`text` as documents may carry it: control characters and lone surrogates become '?', cut at `limit`."""
+    shown = text[:limit].encode("utf-8", "replace").decode("utf-8")
+    return "".join("?" if ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F else c for c in shown)

@@ -1,0 +1,70 @@
+"""Who is in the cell, as the retained profiles tell it; pure bookkeeping, no network."""
+
+from __future__ import annotations
+
+from halo.cell.messages import BadDocument, OtherProtocol, Profile, decode
+
+
+class Roster:
+    """The newest valid profile of each device."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[str, Profile] = {}
+        self.ignored = 0
+        """Documents that were not valid profiles."""
+        self.strangers: dict[str, str] = {}
+        """Devices that speak another version of the protocol, and what was said about it."""
+        self._silent: set[str] = set()
+
+    def hear(self, name: str, payload: bytes) -> bool:
+        """Take in the payload of `name`'s profile topic; an empty one means that the device is gone.
+
+        Returns whether it was valid. What is not valid changes nothing.
+        """
+        if not payload:
+            self.profiles.pop(name, None)
+            self.strangers.pop(name, None)
+            self._silent.discard(name)
+            return True
+        try:
+            profile = decode(Profile, payload)
+        except OtherProtocol as error:
+            self.ignored += 1
+            self.strangers[name] = str(error)
+            return False
+        except BadDocument:
+            self.ignored += 1
+            return False
+        if profile.name != name:
+            self.ignored += 1
+            return False
+        self.profiles[name] = profile
+        self._silent.discard(name)  # whoever publishes is not silent
+        return True
+
+    def suspect(self, name: str) -> None:
+        """Do not count on this device until it says something again."""
+        self._silent.add(name)
+
+    def ready(self, session: str) -> list[str]:
+        """The devices that serve this session, by name."""
+        return sorted(
+            name
+            for name, profile in self.profiles.items()
+            if profile.state == "ready" and profile.session == session and name not in self._silent
+        )
+
+    def undecided(self, session: str) -> list[str]:
+        """The devices that have yet to say whether they serve this session."""
+        return sorted(
+            name
+            for name, profile in self.profiles.items()
+            if name not in self._silent
+            and profile.state != "refused"
+            and not (profile.state == "ready" and profile.session == session)
+        )
+
+    def refusals(self) -> list[str]:
+        """One line for each device that will not serve, with its reason."""
+        said = [f"{name}: {p.reason}" for name, p in self.profiles.items() if p.state == "refused"]
+        return sorted(said + [f"{name}: {why}" for name, why in self.strangers.items()])

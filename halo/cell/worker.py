@@ -1,0 +1,278 @@
+"""A worker's life in a cell: it follows the hub's lease and answers requests, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import msgspec
+
+from halo.cell.address import Address
+from halo.cell.connection import Connection
+from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, clean, decode, encode
+from halo.cell.native import Native, NativeWorker, OpenModel
+from halo.cell.topics import Topics, check_name, is_name
+from halo.cell.view import running
+from halo.errors import BrokerError, CellError
+
+_QUEUE = 64
+"""Requests that may wait for the computing thread; more are not accepted, and the hub asks again."""
+
+_LEASE_RETURNS_S = 1.0
+
+
+@dataclass(frozen=True)
+class WorkerWish:
+    """What the user asked for."""
+
+    address: Address
+    cell: str = "halo"
+    name: str | None = None
+    threads: int = 1
+    exit_with_parent: bool = False
+
+
+def default_name() -> str:
+    """`<host>-<4 hex>`: several workers of one machine differ."""
+    host = "".join(c if is_name("x" + c) else "-" for c in socket.gethostname()).lstrip("-._")[:50]
+    return f"{host or 'worker'}-{secrets.token_hex(2)}"
+
+
+class WorkerService:
+    """One worker. `serve` ends with SIGTERM, SIGINT, the parent, or a newer worker of the same name."""
+
+    def __init__(self, model: OpenModel, wish: WorkerWish, native: Native, log: Callable[[str], None]) -> None:
+        self.name = check_name("device", wish.name or default_name())
+        self.ignored = 0
+        """Control documents that were not valid."""
+        self.refused = 0
+        """Requests that came while the queue was full."""
+        self._wish = wish
+        self._log = log
+        self._topics = Topics(wish.cell)
+        self._worker: NativeWorker = native.Worker(model.native, wish.threads)
+        self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
+        self._profile = self._describe(native)
+        self._lease: Lease | None = None
+        self._lease_news = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._usurped = False
+        self._elders: set[str] = set()
+        self._heard_myself = False
+        self._waiting = 0
+        self._bench = ThreadPoolExecutor(1, "halo-compute")
+        self._loop = asyncio.get_running_loop()
+        identity = self._profile.incarnation
+        self._control = Connection(
+            wish.address,
+            f"halo-{identity}-control",
+            self._hear,
+            topics={self._topics.lease: 1, self._topics.profile(self.name): 1},
+            on_up=self._publish_profile,
+            will_clears=self._topics.profile(self.name),
+            log=log,
+        )
+        self._data = Connection(
+            wish.address,
+            f"halo-{identity}-data",
+            self._request,
+            topics={self._topics.request(self.name): 0},
+            log=lambda line: None,  # the control connection says the same
+        )
+
+    async def serve(self) -> None:
+        """Serve; BrokerError when the broker is not there at the start, CellError when the name is taken."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        if self._wish.exit_with_parent:
+            self._loop.add_reader(sys.stdin.fileno(), self._read_parent)
+        starting = asyncio.create_task(self._stop.wait())
+        try:
+            async with running(self._data.run(), self._follow_connected()):
+                await starting
+                await self._say_goodbye()
+        finally:
+            starting.cancel()
+            self._bench.shutdown(wait=False, cancel_futures=True)
+        if self._usurped:
+            raise CellError(
+                f"Another worker took the name {self.name!r} in the cell {self._wish.cell!r}, and the newest "
+                "wins. Give each worker a name of its own (--name), or none: then it makes one up."
+            )
+
+    async def _follow_connected(self) -> None:
+        """Data first: when the profile says 'ready', requests must be able to arrive."""
+        await self._data.wait_up()
+        async with running(self._control.run()):
+            await self._control.wait_up()
+            self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
+            while True:
+                await self._lease_news.wait()
+                self._lease_news.clear()
+                if self._lease is not None or not await self._lease_returns():
+                    await self._follow(self._lease)
+
+    async def _lease_returns(self) -> bool:
+        """A cleared lease may come of a broker that restarts: a living hub puts it back as it was."""
+        while True:
+            await self._control.wait_up()
+            life = self._control.lives
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LEASE_RETURNS_S):
+                    await self._lease_news.wait()
+                    return True
+            if self._control.is_up and life == self._control.lives:
+                return False
+
+    async def _follow(self, lease: Lease | None) -> None:
+        """Do what the lease says: serve its session, or none."""
+        before = self._profile
+        if lease is None:
+            await self._on_bench(self._worker.close)
+            self._profile = replace_profile(before, "idle")
+            if before.state == "ready":
+                self._log("the hub has left; waiting for the next one")
+        elif lease.model.identity != self._model.identity:
+            await self._on_bench(self._worker.close)
+            self._profile = replace_profile(before, "refused", reason=_other_model(self._model, lease))
+            if before.reason != self._profile.reason:
+                self._log(self._profile.reason)
+        elif before.session != lease.session:
+            await self._open(lease, again=before.state == "ready")
+        with contextlib.suppress(BrokerError):  # not connected: said again when it is
+            await self._publish_profile()
+
+    async def _open(self, lease: Lease, *, again: bool) -> None:
+        def begin() -> None:
+            self._worker.open(int(lease.session, 16), lease.n_ctx, lease.slots)
+
+        try:
+            await self._on_bench(begin)
+        except Exception as error:  # whatever the lease asks for must not end the worker
+            reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
+            self._profile = replace_profile(self._profile, "refused", reason=reason)
+            self._log(reason)
+            return
+        self._profile = replace_profile(self._profile, "ready", session=lease.session)
+        if not again:
+            self._log(f"serving session {lease.session} of hub {lease.hub} ({lease.model.name})")
+
+    async def _on_bench(self, work: Callable[[], None]) -> None:
+        """In the computing thread, after the requests that wait there, which use the same state."""
+        await self._loop.run_in_executor(self._bench, work)
+
+    def _request(self, topic: str, message: bytes, retained: bool) -> None:
+        if self._waiting >= _QUEUE:
+            self.refused += 1
+            return
+        verdict, answer = self._worker.accept(message)
+        if verdict == "answer":
+            self._reply(answer)
+        elif verdict == "compute":
+            self._waiting += 1
+            self._bench.submit(self._compute, message, self._profile.session)
+
+    def _compute(self, message: bytes, session: str) -> None:
+        """In the computing thread."""
+        reply = b""
+        try:
+            reply = self._worker.compute(message)
+        except Exception as error:
+            self._loop.call_soon_threadsafe(self._log, f"a request could not be computed: {error}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving
+            self._loop.call_soon_threadsafe(self._computed, reply, session)
+
+    def _computed(self, reply: bytes, session: str) -> None:
+        self._waiting -= 1
+        if reply and session == self._profile.session:
+            self._reply(reply)
+
+    def _reply(self, reply: bytes) -> None:
+        if self._profile.session:
+            self._data.send(self._topics.partial(self._profile.session, self.name), reply)
+
+    def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
+        if topic == self._topics.lease:
+            self._hear_lease(payload)
+        elif topic == self._topics.profile(self.name):
+            self._hear_own_name(payload, retained)
+
+    def _hear_lease(self, payload: bytes) -> None:
+        try:
+            self._lease = decode(Lease, payload) if payload else None
+        except OtherProtocol as error:
+            self.ignored += 1
+            self._log(f"the hub of this cell is not understood: {error}. Bring both to the same version of HALO.")
+            return
+        except BadDocument:
+            self.ignored += 1
+            return
+        self._lease_news.set()
+
+    def _hear_own_name(self, payload: bytes, retained: bool) -> None:
+        """Our own profile comes back; another one's means that the name is used twice."""
+        incarnation = ""
+        with contextlib.suppress(BadDocument):
+            incarnation = decode(Profile, payload).incarnation if payload else ""
+        if incarnation == self._profile.incarnation:
+            self._heard_myself = True
+        elif incarnation and (retained or not self._heard_myself):
+            self._elders.add(incarnation)  # it was here first: it will hear of us, and leave
+        elif incarnation and incarnation not in self._elders:
+            self._usurped = True
+            self._stop.set()
+        elif self._heard_myself:  # cleared by a late will, or overwritten by an elder or by garbage
+            self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
+
+    async def _publish_profile(self) -> None:
+        await self._control.publish(self._topics.profile(self.name), encode(self._profile), retain=True)
+
+    async def _say_goodbye(self) -> None:
+        if self._usurped or not self._control.is_up:
+            return
+        self._heard_myself = False  # the cleared profile that comes back is what we want
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(0.5):
+                await self._control.publish(self._topics.profile(self.name), b"", retain=True)
+
+    def _read_parent(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            self._loop.remove_reader(sys.stdin.fileno())
+            self._stop.set()
+
+    def _describe(self, native: Native) -> Profile:
+        return Profile(
+            name=self.name,
+            incarnation=secrets.token_hex(8),
+            isa=clean(native.isa()),
+            threads=self._wish.threads,
+            cores=os.cpu_count() or 1,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            exchanges=["mqtt"],
+            model=self._model,
+            session="",
+            state="idle",
+            reason="",
+        )
+
+
+def replace_profile(profile: Profile, state: str, *, session: str = "", reason: str = "") -> Profile:
+    """The same device in another state."""
+    return msgspec.structs.replace(profile, state=state, session=session, reason=reason)
+
+
+def _other_model(own: ModelId, lease: Lease) -> str:
+    hubs = lease.model
+    return clean(
+        f"it has another model: {own.name} ({own.file}, identity {own.identity[:12]}), while the hub "
+        f"{lease.hub} runs {hubs.name} ({hubs.file}, identity {hubs.identity[:12]}). Start it with a copy of "
+        f"the hub's file: halo worker -m {hubs.file}"
+    )

@@ -1,0 +1,44 @@
+"""What all commands say on standard error, and how."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+
+_PATIENCE_S = 2.0
+
+
+def say(line: str) -> None:
+    """A line for a person, on standard error."""
+    with contextlib.suppress(OSError, ValueError):  # nobody listens
+        print(f"halo: {line}", file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """An error, as every command reports it."""
+    say(f"error: {text}")
+
+
+@contextlib.contextmanager
+def patience(what: str) -> Iterator[None]:
+    """Say what is being waited for, once it takes longer than two seconds and somebody watches."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(_PATIENCE_S, say, (f"{what} ...",))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def size(n: int) -> str:
+    """`4.2 GB`."""
+    for unit, bytes_each in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= bytes_each:
+            return f"{n / bytes_each:.1f} {unit}"
+    return f"{n} B"

@@ -1,0 +1,166 @@
+"""`halo generate`: text from a prompt, computed by this device and its workers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from halo.cli.console import patience, say, size
+from halo.cli.options import Commands, add_cell, add_model, command, count, positive
+from halo.errors import HaloError
+
+if TYPE_CHECKING:
+    from halo.api import Generation
+
+_WHAT = "generate text from a prompt, on this device and the workers it is given"
+_EXAMPLES = """\
+  halo generate -p "Once upon a time" -n 100 --workers 3
+  halo generate -m tinyllama-q8_0.gguf -f question.txt --temp 0
+  halo generate -m model.gguf -p "Hello" --broker mqtt://pi1 --workers 2 --json
+
+Without --broker, --workers starts that many processes on this machine. With it, that many devices of the
+cell take part (without a number: all that are ready).
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "generate", _WHAT, _EXAMPLES, run)
+    add_model(parser)
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("-p", "--prompt", metavar="TEXT", help="the prompt (default: what is piped in)")
+    prompt.add_argument("-f", "--file", metavar="FILE", type=Path, help="read the prompt from a file")
+    parser.add_argument(
+        "-n",
+        "--predict",
+        type=int,
+        default=128,
+        metavar="N",
+        help="tokens to generate at most; -1: no limit (default: 128)",
+    )
+    parser.add_argument("--workers", type=count, metavar="K", help="how many workers take part")
+    add_cell(parser)
+    parser.add_argument(
+        "-c", "--ctx-size", type=count, default=0, metavar="N", help="context, tokens (default: the model's)"
+    )
+    parser.add_argument(
+        "-t", "--threads", type=positive, metavar="N", help="threads of this device (default: all cores)"
+    )
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument("--temp", type=float, default=0.8, help="temperature; 0: always the most probable (0.8)")
+    sampling.add_argument("--top-k", type=count, default=40, help="only the k most probable tokens; 0: all (40)")
+    sampling.add_argument("--top-p", type=float, default=0.95, help="only the most probable of this mass (0.95)")
+    sampling.add_argument(
+        "--min-p", type=float, default=0.05, help="none less probable than this times the first (0.05)"
+    )
+    sampling.add_argument(
+        "-s", "--seed", type=int, default=-1, help="the same seed gives the same text (-1: a new one)"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object at the end, and no stream")
+    output.add_argument("--quiet", action="store_true", help="the text, and nothing else but errors")
+    parser.set_defaults(parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open, stream, summarise."""
+    from halo.api import Generation, Options
+
+    options = Options(
+        read_prompt(args),
+        model=args.model,
+        max_tokens=args.predict,
+        workers=args.workers,
+        broker=args.broker,
+        cell=args.cell,
+        temperature=args.temp,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        seed=args.seed,
+        n_ctx=args.ctx_size,
+        threads=args.threads,
+        log=_nothing if args.quiet else say,
+    )
+    generation = Generation(options)
+    with patience("opening the model"):
+        generation.__enter__()
+    with generation:
+        text = _stream(generation, show=not args.json)
+        report = _report(generation, text)
+    if args.json:
+        print(json.dumps(report, ensure_ascii=False))
+    elif not args.quiet:
+        say(_summary(report))
+    return 0
+
+
+def read_prompt(args: argparse.Namespace) -> str:
+    """From -p, from -f, or from what is piped in; the newline that ends a file is no part of it."""
+    if args.prompt is not None:
+        return str(args.prompt)
+    if args.file is not None:
+        try:
+            return _text(args.file.read_bytes())
+        except OSError as error:
+            raise HaloError(f"The prompt cannot be read from {args.file}: {error.strerror}.") from None
+    if not sys.stdin.isatty() and (text := _text(sys.stdin.buffer.read())):
+        return text
+    raise SystemExit(args.parser.error("there is no prompt: give one with -p TEXT or -f FILE, or pipe it in"))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").removesuffix("\n")
+
+
+def _stream(generation: Generation, show: bool) -> str:
+    pieces: list[str] = []
+    try:
+        with patience("reading the prompt"):
+            pieces += [piece for piece in [next(generation, None)] if piece is not None]
+            _show(pieces, show)
+        for piece in generation:
+            pieces.append(piece)
+            _show([piece], show)
+    finally:
+        if show and pieces:
+            _show(["\n"], show)  # after Ctrl-C too, what follows begins on a line of its own
+    return "".join(pieces)
+
+
+def _show(pieces: list[str], show: bool) -> None:
+    if show:
+        sys.stdout.write("".join(pieces))
+        sys.stdout.flush()
+
+
+def _report(generation: Generation, text: str) -> dict[str, Any]:
+    figures, cell = generation.figures, generation.report()
+    speed, first = figures.tokens_per_s, figures.first_token_s
+    return {
+        "text": text,
+        "tokens": figures.tokens,
+        "prompt_tokens": figures.prompt_tokens,
+        "tokens_per_s": None if speed is None else round(speed, 3),
+        "time_to_first_token_s": None if first is None else round(first, 4),
+        "load_s": round(figures.load_s, 3),
+        "seed": figures.seed,
+        **cell,
+    }
+
+
+def _summary(report: dict[str, Any]) -> str:
+    speed, first, totals = report["tokens_per_s"], report["time_to_first_token_s"], report.get("totals")
+    parts = [f"{report['tokens']} tokens"]
+    parts += [f"{speed:.1f} tokens/s"] if speed else []
+    parts += [f"first after {first:.2f} s"] if first is not None else []
+    if totals and totals["messages_sent"]:
+        parts.append(f"sent {size(totals['bytes_sent'])}, received {size(totals['bytes_received'])}")
+    shares = [f"{d['name']} {100 * d['share']:.0f}%" for d in report.get("devices", [])]
+    return ", ".join(parts) + (f"; {', '.join(shares)}" if len(shares) > 1 else "")
+
+
+def _nothing(line: str) -> None:
+    """Where log lines go with --quiet."""

@@ -1,0 +1,57 @@
+"""`halo worker`: lend this device to a cell."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from halo.cell import native as native_module
+from halo.cell.address import Address
+from halo.cell.native import Native, OpenModel
+from halo.cell.worker import WorkerService, WorkerWish
+from halo.cli.console import say, size
+from halo.cli.options import Commands, add_cell, add_model, command, need_broker, positive
+
+_WHAT = "lend this device to a cell: it computes a share of every layer for the cell's hub"
+_EXAMPLES = """\
+  halo worker --broker mqtt://pi1 -m tinyllama-q8_0.gguf
+  halo worker --broker mqtts://me:secret@broker.example --cell lab --name pi2 -t 4 -m model.gguf
+  HALO_BROKER=mqtt://pi1 halo worker              the demo model
+
+The file must be the same as the hub's. Ctrl-C, or SIGTERM, leaves the cell in order.
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "worker", _WHAT, _EXAMPLES, run)
+    add_cell(parser)
+    add_model(parser)
+    parser.add_argument("--name", help="this device's name in the cell (default: host name and four digits)")
+    parser.add_argument("-t", "--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")
+    parser.add_argument("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(
+    args: argparse.Namespace,
+    native: Native | None = None,
+    open_model: Callable[[Any], OpenModel] | None = None,
+) -> int:
+    """Serve until told to stop. `native` and `open_model` are for tests."""
+    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, args.threads, args.exit_with_parent)
+    model = (open_model or _open)(args.model)
+    say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
+    asyncio.run(_serve(model, wish, native or native_module.load()))
+    return 0
+
+
+async def _serve(model: OpenModel, wish: WorkerWish, native: Native) -> None:
+    await WorkerService(model, wish, native, say).serve()
+    say("left the cell")
+
+
+def _open(path: str | None) -> OpenModel:
+    from halo.model import demo_model, open_model
+
+    return open_model(path or demo_model())

@@ -1,0 +1,1 @@
+"""How requests reach the workers and partials come back."""

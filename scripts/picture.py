@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Draws the README's picture from a real run: runs the command and saves what a terminal shows as SVG.
+
+.venv/bin/python scripts/picture.py docs/images/demo.svg -- halo generate --workers 3 -p "Once upon a time" -n 120
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+WIDTH = 100
+
+
+def main() -> None:
+    out, separator, *command = sys.argv[1:]
+    if separator != "--" or not command:
+        sys.exit(__doc__)
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
+    console.print(Text.assemble(("$ ", "bold green"), (shlex.join(command), "bold")))
+    for line in run.stdout.splitlines():
+        console.print(Text(line, style="dim" if line.startswith("halo:") else ""))
+    console.save_svg(out, title="HALO")
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

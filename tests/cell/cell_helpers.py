@@ -1,0 +1,80 @@
+"""What the tests of the control plane share: looking at processes, and at a broker from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import aiomqtt
+
+from halo.cell import broker as broker_module
+
+HERE = Path(__file__).parent
+FAKE_WORKER = [sys.executable, str(HERE / "fake_worker.py")]
+
+
+def eventually(condition, within_s=5.0):
+    """Wait until the condition holds, and return its value."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+    return value
+
+
+def alive(pid):
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(pid):
+    """The processes that a process has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found += [int(entry.name)] if parent == pid else []
+    return found
+
+
+def publish(loop, address, topic, payload, retain=False):
+    async def work():
+        async with aiomqtt.Client(address.host, address.port) as client:
+            await client.publish(topic, payload, 1, retain)
+
+    loop.run(work())
+
+
+def retain(loop, address, topic, payload):
+    publish(loop, address, topic, payload, retain=True)
+
+
+def read_retained(loop, address):
+    async def work():
+        found = {}
+        async with aiomqtt.Client(address.host, address.port) as client:
+            await client.subscribe("halo/#", 1)
+            try:
+                async with asyncio.timeout(0.4):
+                    async for message in client.messages:
+                        if message.retain:
+                            found[message.topic.value] = message.payload
+            except TimeoutError:
+                return found
+
+    return loop.run(work())
+
+
+def restart(loop, broker):
+    """Stop the broker and start another at the same port."""
+    port = broker.address.port
+    loop.run(broker.stop())
+    time.sleep(0.5)
+    broker.child = loop.call(lambda: broker_module._spawn_mosquitto(broker_module.find_mosquitto(), port))

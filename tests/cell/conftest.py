@@ -1,0 +1,109 @@
+"""Real brokers, real processes and a fake native module for the tests of the control plane."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cell_helpers import FAKE_WORKER
+from fake_native import NATIVE, Model
+
+from halo.cell import Cell
+from halo.cell.broker import Amqtt, Mosquitto, find_mosquitto
+from halo.cell.loop import LoopThread
+from halo.cell.topics import Topics
+from halo.cell.view import look
+
+
+@pytest.fixture
+def loop():
+    """A loop in a thread, as the hub has one."""
+    thread = LoopThread("test")
+    yield thread
+    thread.close()
+
+
+@pytest.fixture(params=["mosquitto"])
+def broker(request, loop):
+    """A running broker; parametrize indirectly with "amqtt" for the built-in one."""
+    if request.param == "mosquitto":
+        if (program := find_mosquitto()) is None:
+            pytest.skip("mosquitto is not installed")
+        started = loop.run(Mosquitto.start(program))
+    else:
+        started = loop.run(Amqtt.start())
+    yield started
+    loop.run(started.stop())
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_text("a model")
+    return path
+
+
+@pytest.fixture
+def lines():
+    """What the hub logged."""
+    return []
+
+
+@pytest.fixture
+def open_cell(model, lines):
+    """Opens hubs with fake engines, and closes them."""
+    opened = []
+
+    def open_(**options):
+        options = {
+            "n_ctx": 64,
+            "native": NATIVE,
+            "worker_command": FAKE_WORKER,
+            "log": lines.append,
+        } | options
+        opened.append(Cell.open(Model(model), **options))
+        return opened[-1]
+
+    yield open_
+    for cell in opened:
+        cell.close()
+
+
+@pytest.fixture
+def start_worker(broker, model, tmp_path):
+    """Starts worker processes in the broker's cell; `.log` is the file with what they say."""
+    started = []
+
+    def start(name, *arguments, model=model, url=None):
+        log = tmp_path / f"{name}-{len(started)}.log"
+        command = [
+            *FAKE_WORKER,
+            "--broker",
+            url or str(broker.address),
+            "--name",
+            name,
+            "-m",
+            str(model),
+            *arguments,
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stderr=output, stdin=subprocess.DEVNULL)
+        process.log = log
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def view(loop, broker):
+    """Looks at the cell "halo" from outside."""
+    return lambda: loop.run(look(broker.address, Topics("halo"), 1.2))

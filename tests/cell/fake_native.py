@@ -1,0 +1,215 @@
+"""A native module without arithmetic: the same calls and the same ways to fail, in a few lines of Python.
+
+A message is session (8 bytes), request number (8 bytes), body; its reply is the same with the body reversed.
+The body `slow` takes a second. A forward pass is two rounds for each token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+VOCAB = 16
+_HEAD = struct.Struct("<QQ")
+_COMPUTING = b"computing"
+
+
+class NativeError(RuntimeError):
+    pass
+
+
+class WorkerLost(NativeError):
+    worker = -1
+
+
+class Interrupted(NativeError):
+    pass
+
+
+class Model:
+    """A text file is a model; equal texts have equal identities."""
+
+    types = "F32"
+    n_ctx_train = 64
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.identity = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.name = self.path.stem
+        self.native = self
+
+
+class Relay:
+    def __init__(self, session, workers, post, *, re_request_s=0.5, patience_s=4.0):
+        self.session, self.workers, self.post = session, workers, post
+        self.re_request_s, self.patience_s = re_request_s, patience_s
+        self.bad_messages = self.re_requests = 0
+        self.gone = {}
+        self.replies = {}
+        self.heard = {}
+        self.number = 0
+        self.news = threading.Condition()
+        self.cancelled = False
+
+    def deliver(self, worker, message):
+        with self.news:
+            if len(message) < _HEAD.size:
+                self.bad_messages += 1
+                return
+            session, number = _HEAD.unpack_from(message)
+            if session != self.session or number != self.number:
+                self.bad_messages += 1
+                return
+            self.heard[worker] = time.monotonic()
+            body = message[_HEAD.size :]
+            if body != _COMPUTING:
+                self.replies[worker] = body
+            self.news.notify_all()
+
+    def lost(self, worker, reason):
+        with self.news:
+            self.gone[worker] = reason
+            self.news.notify_all()
+
+    def round(self, body):
+        with self.news:
+            self.number += 1
+            self.replies = {}
+            self.heard = dict.fromkeys(range(self.workers), time.monotonic())
+            message = _HEAD.pack(self.session, self.number) + body
+            self.post([(worker, message) for worker in range(self.workers)])
+            while len(self.replies) < self.workers:
+                self._check()
+                if not self.news.wait(self.re_request_s):
+                    late = [w for w in range(self.workers) if w not in self.replies]
+                    self.re_requests += len(late)
+                    self.post([(worker, message) for worker in late])
+            return dict(self.replies)
+
+    def probe(self, payload, reply_bytes):
+        start = time.perf_counter()
+        self.round(bytes(payload))
+        return time.perf_counter() - start
+
+    def _check(self):
+        if self.cancelled:
+            self.cancelled = False
+            raise Interrupted("cancelled")
+        for worker in range(self.workers):
+            silent = time.monotonic() - self.heard[worker] > self.patience_s and worker not in self.replies
+            if worker in self.gone or silent:
+                error = WorkerLost(self.gone.get(worker, f"worker {worker} has not answered for 4 s"))
+                error.worker = worker
+                raise error
+
+
+class Engine:
+    n_vocab = VOCAB
+
+    def __init__(self, model, n_ctx, n_slots=1, threads=1, partials="fixed"):
+        self.n_ctx = n_ctx
+        self.past = [0] * n_slots
+        self.relay = None
+        self.body = b"body"
+        self.reset_stats()
+
+    def attach(self, relay):
+        assert not any(self.past), "attached with positions that the workers do not have"
+        self.relay = relay
+        self.reset_stats()
+
+    def forward(self, slot, tokens, all_logits=False):
+        for _ in range(2 * len(tokens)):
+            if self.relay is not None:
+                replies = self.relay.round(self.body)
+                assert set(replies.values()) == {self.body[::-1]}
+            self.syncs += 1
+        self.past[slot] += len(tokens)
+        return np.zeros((len(tokens) if all_logits else 1, VOCAB), dtype=np.float32)
+
+    def truncate(self, slot, n):
+        self.past[slot] = min(self.past[slot], n)
+
+    def n_past(self, slot):
+        return self.past[slot]
+
+    def cancel(self):
+        if self.relay is not None:
+            with self.relay.news:
+                self.relay.cancelled = True
+                self.relay.news.notify_all()
+
+    def stats(self):
+        device = {"group_results": self.syncs, "requests": self.syncs, "messages_sent": self.syncs}
+        device |= {
+            "bytes_sent": 20 * self.syncs,
+            "messages_received": self.syncs,
+            "bytes_received": 20 * self.syncs,
+        }
+        hub = dict.fromkeys(device, 0) | {"group_results": self.syncs}
+        workers = 0 if self.relay is None else self.relay.workers
+        return {
+            "tokens": self.syncs // 2,
+            "syncs": self.syncs,
+            "devices": [hub, *(dict(device) for _ in range(workers))],
+        }
+
+    def reset_stats(self):
+        self.syncs = 0
+
+
+class Worker:
+    def __init__(self, model, threads=1):
+        self.session = None
+        self.computing = set()
+        self.last = {}
+
+    def open(self, session, n_ctx, n_slots):
+        if n_ctx > 1 << 20:
+            raise NativeError("out of memory")
+        self.session = session
+        self.computing, self.last = set(), {}
+
+    def close(self):
+        self.session = None
+
+    def accept(self, message):
+        if len(message) < _HEAD.size or self.session is None:
+            return "drop", b""
+        session, number = _HEAD.unpack_from(message)
+        if session != self.session:
+            return "drop", b""
+        if number in self.last:
+            return "answer", self.last[number]
+        if number in self.computing:
+            return "answer", message[: _HEAD.size] + _COMPUTING
+        self.computing.add(number)
+        return "compute", b""
+
+    def compute(self, message):
+        body = message[_HEAD.size :]
+        if body == b"slow":
+            time.sleep(1.0)
+        reply = message[: _HEAD.size] + body[::-1]
+        self.last[_HEAD.unpack_from(message)[1]] = reply
+        return reply
+
+    def stats(self):
+        return {}
+
+
+NATIVE = SimpleNamespace(
+    NativeError=NativeError,
+    WorkerLost=WorkerLost,
+    Interrupted=Interrupted,
+    Engine=Engine,
+    Relay=Relay,
+    Worker=Worker,
+    isa=lambda: "fake",
+)

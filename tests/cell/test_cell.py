@@ -1,0 +1,286 @@
+"""The hub and its workers: opening, losing, joining and leaving, with real processes and a real broker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from cell_helpers import alive, children, eventually, publish, read_retained, restart, retain
+from fake_native import Model
+
+from halo.cell import messages
+from halo.errors import BrokerError, CellError, WorkerLostError
+
+TOKENS = np.zeros(3, np.int32)
+
+
+def forward(cell, tokens=TOKENS):
+    return cell.engine.forward(0, tokens)
+
+
+def test_a_hub_alone_uses_no_network(open_cell):
+    cell = open_cell()
+    assert forward(cell).shape == (1, 16)
+    assert cell.report()["workers"] == 0
+    assert children(os.getpid()) == []
+
+
+def test_local_workers_take_part_and_are_reported(open_cell, lines):
+    cell = open_cell(workers=2)
+    forward(cell)
+    report = cell.report()
+    assert [d["name"] for d in report["devices"]] == ["hub", "worker-1", "worker-2"]
+    assert sum(d["share"] for d in report["devices"]) == pytest.approx(1, abs=1e-3)
+    assert report["totals"]["messages_sent"] == 2 * 6
+    assert lines == ["computing with the hub and 2 workers (worker-1, worker-2)"]
+
+
+def test_closing_leaves_no_process_and_is_quick_and_idempotent(open_cell, lines):
+    cell = open_cell(workers=2)
+    pids = children(os.getpid())
+    assert len(pids) == 3  # two workers and the broker
+    start = time.monotonic()
+    cell.close()
+    cell.close()
+    assert time.monotonic() - start < 3
+    assert not [pid for pid in pids if alive(pid)]
+    assert "is lost" not in " ".join(lines)
+    with pytest.raises(CellError, match="closed"):
+        forward(cell)
+
+
+def test_without_mosquitto_the_built_in_broker_serves(open_cell, lines, monkeypatch):
+    monkeypatch.setattr("halo.cell.broker.find_mosquitto", lambda: None)
+    cell = open_cell(workers=2)
+    forward(cell)
+    assert cell.report()["workers"] == 2
+    assert "mosquitto is not installed" in lines[0]
+    start = time.monotonic()
+    cell.close()
+    assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"], indirect=True)
+def test_a_killed_worker_raises_at_once_and_the_rest_go_on(open_cell, start_worker, broker):
+    first, _ = start_worker("a"), start_worker("b")
+    cell = open_cell(broker=str(broker.address), workers=2)
+    forward(cell)
+    cell.engine._engine.body = b"slow"
+    first.kill()
+    start = time.monotonic()
+    with pytest.raises(WorkerLostError, match=r"'a' was lost.*the hub and 1 worker \(b\) will go on"):
+        forward(cell)
+    assert time.monotonic() - start < 3
+    cell.engine._engine.body = b"body"
+    assert cell.engine.n_past(0) == 0  # whoever drives the engine replays
+    forward(cell)
+    report = cell.report()
+    assert report["workers"] == 1
+    assert [d["name"] for d in report["devices"]] == ["hub", "a", "b"]  # what a did is not forgotten
+
+
+def test_a_frozen_worker_is_given_up_within_five_seconds_and_comes_back(open_cell, start_worker, broker, lines):
+    frozen, _ = start_worker("a"), start_worker("b")
+    cell = open_cell(broker=str(broker.address), workers=2)
+    frozen.send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(WorkerLostError, match="'a' was lost"):
+        forward(cell)
+    assert time.monotonic() - start < 5
+    assert cell.engine.n_past(0) == 0
+    forward(cell)
+    assert cell.report()["workers"] == 1
+    frozen.send_signal(signal.SIGCONT)
+    eventually(lambda: any("a has joined" in line for line in lines))
+    forward(cell)
+    assert cell.report()["workers"] == 1  # not in the middle of a text
+    cell.engine.truncate(0, 0)
+    forward(cell)
+    assert cell.report()["workers"] == 2
+
+
+def test_the_last_worker_gone_leaves_the_hub_computing_alone(open_cell, start_worker, broker, lines):
+    only = start_worker("a")
+    cell = open_cell(broker=str(broker.address), workers=1)
+    forward(cell)
+    only.terminate()
+    eventually(lambda: any("a is lost" in line for line in lines))
+    assert cell.engine.n_past(0) == 0
+    forward(cell)
+    assert cell.report()["workers"] == 0
+
+
+def test_a_worker_that_comes_later_is_used_from_the_next_prompt_on(open_cell, start_worker, broker, lines):
+    cell = open_cell(broker=str(broker.address))
+    assert "the hub computes alone" in lines[-1]
+    forward(cell)
+    start_worker("late")
+    eventually(lambda: any("late has joined" in line for line in lines))
+    forward(cell)
+    assert cell.report()["workers"] == 0
+    cell.engine.truncate(0, 0)
+    forward(cell)
+    assert cell.report()["workers"] == 1
+
+
+def test_a_restarted_worker_is_lost_and_then_joins(open_cell, start_worker, broker, lines):
+    first = start_worker("a")
+    cell = open_cell(broker=str(broker.address), workers=1)
+    first.kill()
+    first.wait()
+    start_worker("a")
+    eventually(lambda: any("a is lost" in line for line in lines))
+    assert cell.engine.n_past(0) == 0
+    eventually(lambda: cell.engine._members.joiner_waits or cell.report()["workers"] == 1)
+    forward(cell)
+    assert cell.report()["workers"] == 1
+
+
+def test_a_request_that_takes_long_is_not_taken_for_a_loss(open_cell):
+    cell = open_cell(workers=1)
+    cell.engine._engine.body = b"slow"
+    forward(cell, TOKENS[:1])
+    assert cell.engine._members.formation.relay.re_requests > 0
+
+
+def test_cancel_from_another_thread_ends_a_forward(open_cell):
+    cell = open_cell(workers=1)
+    cell.engine._engine.body = b"slow"
+    threading.Timer(0.3, cell.engine.cancel).start()
+    with pytest.raises(Exception, match="cancelled"):
+        forward(cell, np.zeros(30, np.int32))
+
+
+def test_too_few_workers_are_named(open_cell, start_worker, broker, monkeypatch):
+    monkeypatch.setattr("halo.cell.hub._WORKERS_COME_S", 2.0)
+    start_worker("a")
+    with pytest.raises(CellError, match=r"Only 1 of 3 workers are ready \(a\) in the cell.*halo worker --broker"):
+        open_cell(broker=str(broker.address), workers=3)
+
+
+def test_a_worker_with_another_model_is_refused_with_both_names(open_cell, start_worker, broker, tmp_path, view):
+    other = tmp_path / "other.gguf"
+    other.write_text("another model")
+    start_worker("a", model=other)
+    eventually(lambda: "a" in view().roster.profiles)
+    with pytest.raises(CellError, match=r"a: it has another model: other .*other\.gguf.* runs model .*model\.gguf"):
+        open_cell(broker=str(broker.address), workers=1)
+
+
+def test_a_local_worker_that_cannot_start_says_why(open_cell):
+    with pytest.raises(CellError, match=r"worker-1.*No such file"):
+        open_cell(workers=1, worker_command=[sys.executable, "/does/not/exist.py"])
+
+
+def test_a_second_hub_is_told_who_leads_the_cell(open_cell, start_worker, broker):
+    start_worker("a")
+    first = open_cell(broker=str(broker.address), workers=1)
+    with pytest.raises(CellError, match="already has a hub"):
+        open_cell(broker=str(broker.address), workers=1)
+    forward(first)
+    open_cell(broker=str(broker.address), cell="other", workers=0)  # another cell is free
+
+
+def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines, model):
+    lease = messages.Lease(
+        session="0" * 16,
+        hub="ghost",
+        model=messages.ModelId(Model(model).identity, "m", "m.gguf"),
+        n_ctx=64,
+        slots=1,
+        partials="fixed",
+        since=1.0,
+    )
+    retain(loop, broker.address, "halo/halo/hub", messages.encode(lease))
+    start = time.monotonic()
+    cell = open_cell(broker=str(broker.address), workers=0)
+    assert 3 <= time.monotonic() - start < 5
+    assert "taking over the cell 'halo' from ghost" in lines[0]
+    time.sleep(0.3)
+    forward(cell)
+
+
+def test_a_hub_that_lost_its_lease_stops_with_an_explanation(open_cell, loop, broker, model):
+    cell = open_cell(broker=str(broker.address), workers=0)
+    usurper = messages.Lease(
+        session="f" * 16,
+        hub="usurper",
+        model=messages.ModelId("0" * 64, "m", "m.gguf"),
+        n_ctx=64,
+        slots=1,
+        partials="fixed",
+        since=1.0,
+    )
+    retain(loop, broker.address, "halo/halo/hub", messages.encode(usurper))
+    eventually(lambda: cell.engine._members.failure)
+    with pytest.raises(CellError, match="already has a hub: usurper"):
+        forward(cell)
+    cell.close()  # and leaves the other's lease alone
+    assert read_retained(loop, broker.address)["halo/halo/hub"] == messages.encode(usurper)
+
+
+def test_a_cleared_lease_is_put_back(open_cell, loop, broker, view):
+    open_cell(broker=str(broker.address), workers=0)
+    retain(loop, broker.address, "halo/halo/hub", b"")  # as the late will of a dead hub does
+    eventually(lambda: view().lease is not None)
+
+
+def test_no_retained_document_is_left_after_a_clean_end(open_cell, start_worker, broker, loop):
+    worker = start_worker("a")
+    cell = open_cell(broker=str(broker.address), workers=1)
+    assert set(read_retained(loop, broker.address)) == {"halo/halo/hub", "halo/halo/device/a/profile"}
+    cell.close()
+    eventually(lambda: set(read_retained(loop, broker.address)) == {"halo/halo/device/a/profile"})
+    worker.terminate()
+    assert worker.wait(3) == 0
+    assert read_retained(loop, broker.address) == {}
+
+
+def test_a_broker_that_restarts_while_idle_is_not_noticed(open_cell, start_worker, broker, loop, lines):
+    worker = start_worker("a")
+    cell = open_cell(broker=str(broker.address), workers=1)
+    forward(cell)
+    restart(loop, broker)
+    eventually(lambda: lines[-1].endswith("again"))
+    eventually(lambda: "again" in worker.log.read_text())
+    time.sleep(0.5)
+    forward(cell)
+    assert cell.report()["workers"] == 1
+    assert set(read_retained(loop, broker.address)) == {"halo/halo/hub", "halo/halo/device/a/profile"}
+
+
+def test_an_unreachable_broker_is_named_after_five_seconds(open_cell):
+    start = time.monotonic()
+    with pytest.raises(BrokerError, match=r"mqtt://127\.0\.0\.1:9: Connection refused"):
+        open_cell(broker="mqtt://me:secret@127.0.0.1:9")
+    assert 3 < time.monotonic() - start < 7
+
+
+def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker, loop):
+    start_worker("a")
+    cell = open_cell(broker=str(broker.address), workers=1)
+    session = cell.engine._members.formation.session
+    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":2}', b"x" * 70000):
+        for topic in (
+            "hub",
+            "hub/beat",
+            "device/a/request",
+            f"session/{session}/partial/a",
+            "device/b/profile",
+        ):
+            publish(loop, broker.address, f"halo/halo/{topic}", payload)
+        for topic in (
+            f"session/{session}/partial/stranger",
+            f"session/{'0' * 16}/partial/a",
+            "device/$x/profile",
+        ):
+            publish(loop, broker.address, f"halo/halo/{topic}", payload)
+    forward(cell)
+    assert cell.report()["workers"] == 1
+    assert cell._session.exchange.ignored >= 5
+    assert cell._session.roster.ignored >= 5

@@ -1,0 +1,185 @@
+"""One connection: which versions it speaks, what it repairs, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import aiomqtt
+import pytest
+from cell_helpers import publish, restart
+
+from halo.cell import broker as module
+from halo.cell.address import Address
+from halo.cell.connection import Connection
+from halo.cell.view import running
+from halo.errors import BrokerError
+
+
+def in_loop(loop, address, body, **options):
+    """Run `body(connection, heard)` with a connection that is up."""
+    heard = []
+
+    async def work():
+        connection = Connection(address, "test", lambda *message: heard.append(message), **options)
+        async with running(connection.run()):
+            await connection.wait_up()
+            await body(connection, heard)
+
+    loop.run(work(), 20)
+
+
+@pytest.mark.parametrize("broker, version", [("mosquitto", 5), ("amqtt", 4)], indirect=["broker"])
+def test_it_speaks_the_newest_version_that_the_broker_has(loop, broker, version):
+    async def body(connection, heard):
+        assert connection._version == version
+        await connection.subscribe("halo/x", 1)
+        await connection.publish("halo/x", b"hello")
+        await asyncio.sleep(0.2)
+        assert heard == [("halo/x", b"hello", False)]
+
+    in_loop(loop, broker.address, body)
+
+
+def test_small_messages_are_sent_at_once(loop, broker):
+    async def body(connection, heard):
+        assert connection._client._client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+    in_loop(loop, broker.address, body)
+
+
+def test_subscriptions_come_back_with_the_connection(loop, broker):
+    lines = []
+    heard = []
+
+    async def begin():
+        connection = Connection(
+            broker.address, "test", lambda *m: heard.append(m), topics={"halo/x": 0}, log=lines.append
+        )
+        task = asyncio.create_task(connection.run())
+        await connection.wait_up()
+        await connection.subscribe("halo/y", 0)
+        return connection, task
+
+    connection, task = loop.run(begin())
+    restart(loop, broker)
+    deadline = time.monotonic() + 5
+    while connection.lives < 2 or not connection.is_up:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    publish(loop, broker.address, "halo/x", b"1")
+    publish(loop, broker.address, "halo/y", b"2")
+    time.sleep(0.2)
+    loop.call(task.cancel)
+    assert [m[:2] for m in heard] == [("halo/x", b"1"), ("halo/y", b"2")]
+    assert len(lines) == 2 and "lost the broker" in lines[0] and lines[1].endswith("again")
+
+
+def test_a_broker_that_hangs_does_not_keep_a_connection_from_ending(loop, broker):
+    async def work():
+        connection = Connection(broker.address, "test", print)
+        task = asyncio.create_task(connection.run())
+        await connection.wait_up()
+        os.kill(broker.child.pid, signal.SIGSTOP)
+        for _ in range(200):
+            connection.send("halo/x", bytes(60_000))  # more than the sockets hold: nothing can be written
+        start = time.monotonic()
+        task.cancel()
+        await asyncio.wait((task,), timeout=5)
+        os.kill(broker.child.pid, signal.SIGCONT)
+        return task.cancelled(), time.monotonic() - start
+
+    ended, seconds = loop.run(work())
+    assert ended and seconds < 1
+
+
+def test_messages_for_a_broker_that_is_away_are_counted_not_kept(loop):
+    async def work():
+        connection = Connection(Address("127.0.0.1", 9), "test", print)
+        connection.send("halo/x", b"")
+        with pytest.raises(BrokerError, match="not connected"):
+            await connection.publish("halo/x", b"")
+        return connection.dropped
+
+    assert loop.run(work()) == 1
+
+
+def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
+    async def body(connection, heard):
+        connection._on_message = lambda *message: 1 / 0
+        await connection.subscribe("halo/x", 1)
+        await connection.publish("halo/x", b"")
+        await asyncio.sleep(0.1)
+        assert (connection.dropped, connection.is_up) == (1, True)
+
+    in_loop(loop, broker.address, body)
+
+
+def test_a_refused_login_is_told_at_once(loop, tmp_path):
+    if module.find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    port = module.free_port()
+    conf = tmp_path / "conf"
+    conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\n")
+    process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.3)
+        start = time.monotonic()
+        with pytest.raises(BrokerError, match="refused the login"):
+            in_loop(loop, Address("127.0.0.1", port, user="me", password="secret"), None)
+        assert time.monotonic() - start < 2
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_host_that_does_not_speak_mqtt_is_told_within_reason(loop):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start = time.monotonic()
+        with pytest.raises(BrokerError, match="Cannot reach the MQTT broker"):
+            in_loop(loop, Address("127.0.0.1", server.getsockname()[1]), None)
+        assert time.monotonic() - start < 10
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):
+    key, certificate, conf = tmp_path / "key", tmp_path / "certificate", tmp_path / "conf"
+    made = subprocess.run(
+        [
+            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"],
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        capture_output=True,
+    )
+    if made.returncode or module.find_mosquitto() is None:
+        pytest.skip("needs openssl and mosquitto")
+    for file in (tmp_path, key, certificate):
+        file.chmod(0o755)
+    port = module.free_port()
+    conf.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\nuser root\n"
+    )
+    process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)
+        with pytest.raises(BrokerError, match="No secure connection"):
+            in_loop(loop, Address.parse(f"mqtts://localhost:{port}"), None)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_client_library_still_has_what_sending_uses(loop, broker):
+    """`send` reaches through aiomqtt to paho: one private name, watched here."""
+
+    async def body(connection, heard):
+        assert isinstance(connection._client, aiomqtt.Client)
+        assert callable(connection._client._client.publish)
+
+    in_loop(loop, broker.address, body)

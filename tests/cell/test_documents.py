@@ -1,0 +1,182 @@
+"""Names, URLs and control documents: what is let in, and that nothing else is."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halo.cell.address import Address
+from halo.cell.messages import (
+    BadDocument,
+    Beat,
+    Lease,
+    ModelId,
+    OtherProtocol,
+    Profile,
+    clean,
+    decode,
+    encode,
+)
+from halo.cell.roster import Roster
+from halo.cell.topics import Topics, is_name
+from halo.errors import BrokerError, CellError
+
+MODEL = ModelId("ab" * 32, "TinyLlama", "tinyllama.gguf")
+LEASE = Lease(session="0" * 16, hub="pi1", model=MODEL, n_ctx=2048, slots=1, partials="fixed", since=1.5)
+PROFILE = Profile(
+    name="pi2",
+    incarnation="1" * 16,
+    isa="neon",
+    threads=4,
+    cores=4,
+    memory_bytes=8 << 30,
+    exchanges=["mqtt"],
+    model=MODEL,
+    session="",
+    state="idle",
+    reason="",
+)
+DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16)]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: type(d).__name__)
+def test_documents_come_back_as_they_went(document):
+    assert decode(type(document), encode(document)) == document
+
+
+def test_fields_of_later_versions_are_ignored():
+    assert decode(Beat, b'{"protocol":1,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
+
+
+def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
+    with pytest.raises(OtherProtocol, match="version 2, this program speaks version 1"):
+        decode(Lease, b'{"protocol":2,"new":"things"}')
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_a_bad_document_and_nothing_worse(payload):
+    for kind in (Lease, Beat, Profile):
+        with pytest.raises(BadDocument):
+            decode(kind, payload)
+
+
+@given(st.sampled_from(DOCUMENTS), st.data())
+def test_one_wrong_field_is_enough(document, data):
+    fields = msgspec.to_builtins(document)
+    field = data.draw(st.sampled_from(sorted(fields)))
+    fields[field] = data.draw(JSON)
+    try:
+        accepted = decode(type(document), json.dumps(fields).encode())
+    except BadDocument:
+        return
+    assert encode(accepted)  # whatever is let in is a document
+
+
+@pytest.mark.parametrize("payload", [b"[" * 60_000, b'{"protocol":' * 5_000, b" " * 70_000, b'{"protocol":1e400}'])
+def test_hostile_sizes_are_bad_documents(payload):
+    with pytest.raises(BadDocument):
+        decode(Lease, payload)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("name", "../x"),
+        ("name", "pi2\n"),
+        ("name", "x" * 64),
+        ("incarnation", "g" * 16),
+        ("incarnation", "1" * 16 + "\n"),
+        ("reason", "\x1b[2J"),
+        ("cores", -1),
+        ("cores", True),
+        ("memory_bytes", 2**70),
+        ("state", "busy"),
+        ("session", "12"),
+        ("exchanges", ["mqtt"] * 17),
+    ],
+)
+def test_fields_have_limits(field, value):
+    fields = msgspec.to_builtins(PROFILE) | {field: value}
+    with pytest.raises(BadDocument):
+        decode(Profile, json.dumps(fields).encode())
+
+
+@given(st.text())
+def test_cleaned_text_fits_into_a_document(text):
+    document = msgspec.structs.replace(PROFILE, reason=clean(text))
+    assert decode(Profile, encode(document)) == document
+
+
+def test_a_profile_counts_only_on_its_own_topic():
+    roster = Roster()
+    assert not roster.hear("pi3", encode(PROFILE))
+    assert roster.hear("pi2", encode(PROFILE))
+    assert (set(roster.profiles), roster.ignored) == ({"pi2"}, 1)
+    assert roster.hear("pi2", b"")
+    assert not roster.profiles
+
+
+def test_a_device_of_another_protocol_is_reported():
+    roster = Roster()
+    roster.hear("pi9", b'{"protocol":7}')
+    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 1"]
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])
+def test_names_that_could_not_stand_in_a_topic(name):
+    assert not is_name(name)
+    with pytest.raises(CellError, match="cannot be the name of a cell"):
+        Topics(name)
+
+
+def test_topics_are_read_back_strictly():
+    topics = Topics("lab")
+    assert topics.profile_owner(topics.profile("pi2")) == "pi2"
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "0" * 16) == "pi2"
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "1" * 16) is None
+    assert topics.profile_owner("halo/lab/device/a/b/profile") is None
+    assert topics.profile_owner("halo/lab/device//profile") is None
+    assert topics.profile_owner("halo/other/device/a/profile") is None
+
+
+@pytest.mark.parametrize(
+    "text, shown, user, password",
+    [
+        ("mqtt://pi1", "mqtt://pi1:1883", None, None),
+        ("mqtts://pi1", "mqtts://pi1:8883", None, None),
+        ("pi1", "mqtt://pi1:1883", None, None),
+        ("pi1:1884", "mqtt://pi1:1884", None, None),
+        ("mqtt://me:p%40ss@pi1:99/", "mqtt://pi1:99", "me", "p@ss"),
+        ("mqtt://[::1]:99", "mqtt://[::1]:99", None, None),
+    ],
+)
+def test_broker_urls(text, shown, user, password):
+    address = Address.parse(text)
+    assert (str(address), address.user, address.password) == (shown, user, password)
+    assert "p@ss" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "http://me:secret@pi1",
+        "mqtt://me:secret@",
+        "mqtt://me:secret@pi1:99999",
+        "mqtt://pi1/topic",
+        "mqtt://a b",
+    ],
+)
+def test_wrong_broker_urls_are_explained_without_the_password(text):
+    with pytest.raises(BrokerError, match="is not the address of an MQTT broker") as caught:
+        Address.parse(text)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,155 @@
+"""Nothing is left behind, however a hub or a worker ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cell_helpers import HERE, alive, children, eventually, publish, read_retained, retain
+from fake_native import Model
+
+from halo.cell import messages
+
+HUB = [sys.executable, str(HERE / "hub_process.py")]
+
+
+@pytest.fixture
+def start_hub(model):
+    started = []
+
+    def start(how, broker="-"):
+        process = subprocess.Popen(
+            [*HUB, str(model), how, broker], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_local_workers_and_broker_end_with_the_hub(start_hub, number):
+    hub = start_hub("compute")
+    pids = children(hub.pid)
+    assert len(pids) == 3
+    hub.send_signal(number)
+    hub.wait(5)
+    eventually(lambda: not [pid for pid in pids if alive(pid)], within_s=3)
+
+
+def test_ctrl_c_reaches_the_hub_only(start_hub):
+    """The terminal signals its whole foreground group: workers and broker must not be in it."""
+    hub = start_hub("compute")
+    sessions = {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3] for pid in children(hub.pid)}
+    assert str(hub.pid) not in sessions
+    assert len(sessions) == 3  # one each: hence no controlling terminal, and no process group in common
+
+
+def test_a_cell_that_nobody_closes_is_closed_at_exit(start_hub):
+    hub = start_hub("leave-it-to-exit")
+    assert hub.wait(5) == 0
+    assert hub.stderr.read().count("\n") <= 1  # no traceback
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lease_of_a_hub_that_ends_is_cleared_and_workers_wait_for_the_next(
+    start_hub, start_worker, broker, loop, number
+):
+    worker = start_worker("a")
+    hub = start_hub("compute", str(broker.address))
+    eventually(lambda: "serving session" in worker.log.read_text())
+    hub.send_signal(number)
+    hub.wait(5)
+    eventually(lambda: "the hub has left" in worker.log.read_text())
+    assert set(read_retained(loop, broker.address)) == {"halo/halo/device/a/profile"}
+    assert worker.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_leaves_in_order(start_worker, broker, loop, number):
+    worker = start_worker("a")
+    eventually(lambda: "is in the cell" in worker.log.read_text())
+    assert set(read_retained(loop, broker.address)) == {"halo/halo/device/a/profile"}
+    worker.send_signal(number)
+    assert worker.wait(3) == 0
+    assert read_retained(loop, broker.address) == {}
+    assert worker.log.read_text().endswith("left the cell\n")
+
+
+def test_a_killed_worker_leaves_no_profile(start_worker, broker, loop):
+    worker = start_worker("a")
+    eventually(lambda: read_retained(loop, broker.address))
+    worker.kill()
+    eventually(lambda: read_retained(loop, broker.address) == {})
+
+
+def test_of_two_workers_with_one_name_the_newest_stays(start_worker, broker, view):
+    old = start_worker("a")
+    eventually(lambda: "is in the cell" in old.log.read_text())
+    new = start_worker("a")
+    assert old.wait(5) == 1
+    assert "took the name 'a'" in old.log.read_text()
+    time.sleep(0.5)
+    assert new.poll() is None
+    assert set(view().roster.profiles) == {"a"}  # the one that left did not clear the other's profile
+
+
+def test_a_profile_that_is_cleared_by_mistake_is_put_back(start_worker, broker, loop):
+    start_worker("a")
+    eventually(lambda: read_retained(loop, broker.address))
+    retain(loop, broker.address, "halo/halo/device/a/profile", b"")
+    eventually(lambda: read_retained(loop, broker.address))
+
+
+def test_a_worker_without_a_broker_gives_up_after_five_seconds(start_worker):
+    start = time.monotonic()
+    worker = start_worker("a", url="mqtt://127.0.0.1:9")
+    assert worker.wait(10) == 1
+    assert 3 < time.monotonic() - start < 8
+    assert "error: Cannot reach the MQTT broker at mqtt://127.0.0.1:9: Connection refused" in worker.log.read_text()
+
+
+def test_a_worker_ends_quickly_while_it_still_looks_for_the_broker(start_worker):
+    worker = start_worker("a", url="mqtt://127.0.0.1:9")
+    eventually(lambda: "started" in worker.log.read_text())
+    time.sleep(0.5)
+    worker.terminate()
+    assert worker.wait(2) == 0
+
+
+def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, broker, loop, view, model):
+    worker = start_worker("a")
+    eventually(lambda: "is in the cell" in worker.log.read_text())
+    for payload in (b"\xff" * 100, b"{}", b"[" * 60000, b'{"protocol":2}', b"0" * 70000, b"null"):
+        publish(loop, broker.address, "halo/halo/hub", payload)
+        publish(loop, broker.address, "halo/halo/device/a/request", payload)
+        publish(loop, broker.address, "halo/halo/device/a/profile", payload)
+    huge = messages.Lease(
+        session="1" * 16,
+        hub="h",
+        model=messages.ModelId(Model(model).identity, "m", "m.gguf"),
+        n_ctx=2**30,
+        slots=1,
+        partials="fixed",
+        since=0.0,
+    )
+    retain(loop, broker.address, "halo/halo/hub", messages.encode(huge))
+    eventually(lambda: (p := view().roster.profiles.get("a")) and p.state == "refused")
+    assert worker.poll() is None
+    assert "protocol is version 2" in worker.log.read_text()
+
+
+def test_a_worker_imports_nothing_that_only_the_hub_needs():
+    code = "import sys, halo.cli, halo.cell; print({'llama_cpp', 'amqtt'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -1,0 +1,67 @@
+"""HaloLlama over HALO's own engine: it writes sense, and Ctrl-C stops it without losing anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from halo import HaloLlama, _native
+from halo.model import open_model
+from tests.conftest import TinyModel
+from tests.llama.oracle import Oracle
+from tests.tiny_gguf import Shape
+
+TOKENS = list(range(10, 240))
+
+
+@pytest.fixture
+def slow(tiny_model: TinyModel) -> HaloLlama:
+    """A model whose prompt takes a second or so."""
+    path = tiny_model("F32", Shape(d=256, n_layers=8, ff=1024))
+    return HaloLlama(path, engine=_native.Engine(open_model(path).native, 256))
+
+
+def stop_soon(stop: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(0.1, stop)
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "cancel"])
+def test_a_prompt_can_be_stopped_and_taken_up_again(slow: HaloLlama, how: str) -> None:
+    slow.eval(TOKENS[:20])
+    start = time.monotonic()
+    press = partial(os.kill, os.getpid(), signal.SIGINT)
+    timer = stop_soon(press if how == "Ctrl-C" else slow.cancel)
+    with pytest.raises((KeyboardInterrupt, _native.Interrupted)):
+        for _ in range(100):  # whatever the speed of this device
+            slow.n_tokens = 20
+            slow.eval(TOKENS[20:])
+    assert time.monotonic() - start < 5
+    timer.join()
+    slow.n_tokens = min(slow.n_tokens, 20)
+    slow.eval(TOKENS[slow.n_tokens :])
+    interrupted = slow.scores.copy()
+    slow.reset()
+    slow.eval(TOKENS)
+    assert np.array_equal(interrupted, slow.scores)
+
+
+def test_the_text_is_llama_cpps(model_path: Path) -> None:
+    """On a short text: after more tokens rounding may choose another one."""
+    engine = _native.Engine(open_model(model_path).native, 256)
+    texts = []
+    with Oracle(model_path) as oracle:
+        for each in (oracle, engine):
+            with HaloLlama(model_path, engine=each) as llama:
+                answer = llama.create_completion("Once upon a time", max_tokens=16, temperature=0.0)
+                texts.append(answer["choices"][0]["text"])
+    assert texts[0] == texts[1] != ""

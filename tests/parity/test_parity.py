@@ -1,0 +1,26 @@
+"""HALO's logits are llama.cpp's, as far as llama.cpp's are its own: see `harness`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SHARED_MODELS
+from tests.parity.harness import HEAD, compare
+
+DEMO = [ROOT / "models" / f"halo-demo-{kind}.gguf" for kind in ("q8_0", "q4_0")]
+TYPES = ("f32", "f16", "q8_0", "q4_0")  # of the weights that this version computes
+SHARED = [path for path in sorted(SHARED_MODELS.glob("*.gguf")) if path.stem.endswith(TYPES)]
+
+
+@pytest.mark.parametrize("model", DEMO + SHARED, ids=lambda path: path.stem)
+def test_logits_are_those_of_llama_cpp(model: Path) -> None:
+    if not model.is_file():
+        pytest.skip(f"{model.name} is not there")
+    print(f"\n{HEAD}")
+    for result in compare(model, model.parent / "eval.txt"):
+        print(result.row())
+        assert result.flips == 0, f"{result.flips} of {result.clear} clear positions have another argmax"
+        assert result.on.flips == 0, f"{result.on.flips} positions differ from llama.cpp with flash attention on"
+        assert result.ratio() <= 1.5
