@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from halo.engine import Engine
 from halo.errors import MissingExtraError, ModelError
-from halo.limits import check
+from halo.limits import LIMITS, check
 
 if TYPE_CHECKING:
     from halo.model import Model
@@ -377,4 +377,4 @@ def _model_file(path: str | os.PathLike[str] | None) -> Path:
 
 
 def _spare_cores(taken: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) - taken)
+    return min(max(1, len(os.sched_getaffinity(0)) - taken), int(LIMITS["n_threads"].high))

@@ -18,6 +18,7 @@ from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
 from halo.exchange.mqtt import HubExchange
+from halo.words import shortened
 
 _BEAT_S = 1.0
 _RETURN_S = 0.25
@@ -313,4 +314,4 @@ def describe(names: list[str]) -> str:
     """`the hub and 2 workers (a, b)`."""
     if not names:
         return "the hub alone"
-    return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({', '.join(names)})"
+    return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({shortened(names)})"

@@ -122,7 +122,7 @@ def test_a_text_that_a_stop_string_ends_says_so(opened: Opened) -> None:
     ],
 )
 def test_numbers_out_of_their_range_are_refused_with_it(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"it must be a (whole )?number (from|of at least)"):
+    with pytest.raises(ValueError, match=r"it must be a (whole )?number from"):
         halo.generate(PROMPT, **wrong)
 
 
