@@ -24,6 +24,9 @@ _EXAMPLES = """\
 
 Without --broker, --workers starts that many processes on this machine. With it, that many devices of the
 cell take part (without a number: all that are ready).
+
+--json tells what each device has computed, sent and received (the hub is the first), and why the text ends:
+"finish" is "stop" (the model ended it), "length" (-n) or "context" (full; -c).
 """
 
 
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
     log = _nothing if args.quiet else say
     if by_variable(args):
-        log(f"joining the broker that the variable {VARIABLE} names (--broker local: start one here)")
+        log(f"joining the broker that the variable {VARIABLE} names (--broker local goes without it)")
     options = Options(
         read_prompt(args),
         model=args.model,

@@ -32,6 +32,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     add_model(parser)
     parser.add_argument("--name", help="this device's name in the cell (default: host name and four digits)")
     parser.add_argument("-t", "--threads", type=within("n_threads"), metavar="N", help="threads (default: all cores)")
+    parser.add_argument(
+        "--wait", action="store_true", help="keep trying until the broker is there (default: give up after 5 s)"
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -42,7 +45,7 @@ def run(
 ) -> int:
     """Serve until told to stop. `native` and `open_model` are for tests."""
     threads = args.threads or min(len(os.sched_getaffinity(0)), int(LIMITS["n_threads"].high))
-    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, threads, args.exit_with_parent)
+    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, threads, args.exit_with_parent, args.wait)
     model = (open_model or _open)(args.model)
     say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
     asyncio.run(_serve(model, wish, native or native_module.load()))
