@@ -47,9 +47,9 @@ class BuildWithDemoModel(build_py):
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "halo" / "demo"
-            target.mkdir(parents=True, exist_ok=True)
-            for model in sorted((ROOT / "models").glob("halo-demo-*.gguf")):
-                shutil.copy2(model, target)
+            shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+            target.mkdir(parents=True)
+            shutil.copy2(ROOT / "models" / "halo-demo-q8_0.gguf", target)  # the one that halo.model.demo names
 
 
 setup(

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
+from halo.limits import LIMITS, check
 from halo.llama import HaloLlama
 
 P = ParamSpec("P")
@@ -36,20 +37,23 @@ class Options:
     Args:
         prompt: Text to go on from; special tokens in it (`</s>`) are understood.
         model: A GGUF file; None: the demo model that comes with HALO.
-        max_tokens: Stop after so many tokens; 0 or less: when the context window is full.
+        max_tokens: Stop after so many tokens; -1: when the context window is full.
         workers, broker, cell: Who takes part, as in `HaloLlama`; by default this device alone.
         temperature: 0 takes the most probable token always.
         top_k: Sample from the k most probable tokens; 0: from all.
         top_p: Sample from the most probable tokens that make up this probability.
         min_p: Leave out tokens less probable than this times the most probable one.
         repeat_penalty: Divide the logits of the last 64 tokens by this; 1: do not.
-        seed: The same seed gives the same text; None or negative: a new one (`Figures.seed` tells it).
+        seed: The same seed gives the same text; None or -1: a new one (`Figures.seed` tells it).
         stop: A string or several; the text ends before the first of them.
         n_ctx: Context window, tokens; 0: the model's own.
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
         partials: "fixed" or "f32", as in `HaloLlama`.
         log: Called with a line of progress now and then; None: they go to stderr.
+
+    Raises:
+        ValueError: A number is out of its range (`halo.limits`).
     """
 
     prompt: str
@@ -71,6 +75,21 @@ class Options:
     worker_threads: int = 1
     partials: str = "fixed"
     log: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            max_tokens=self.max_tokens,
+            workers=self.workers,
+            n_ctx=self.n_ctx,
+            n_threads=self.threads,
+            worker_threads=self.worker_threads,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+            seed=self.seed,
+        )
 
     def open_model(self) -> HaloLlama:
         """Open the model and its cell."""
@@ -102,6 +121,7 @@ class Figures:
     tokens: int = 0  # sampled, an end-of-sequence token included
     first_token_s: float | None = None  # from the start of the prompt's evaluation
     generate_s: float = 0.0  # from the same start to the last token
+    finish: str = ""  # why it ended: "stop" (the model, a stop string), "length" (max_tokens), "context" (full)
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -136,8 +156,8 @@ class Generation:
     def __init__(self, options: Options) -> None:
         self.options = options
         given = options.seed is not None and options.seed >= 0
-        # llama.cpp takes the highest 32-bit number for "random", so it is no seed.
-        self.figures = Figures(seed=cast(int, options.seed) if given else secrets.randbelow(2**32 - 1))
+        drawn = secrets.randbelow(int(LIMITS["seed"].high) + 1)
+        self.figures = Figures(seed=cast(int, options.seed) if given else drawn)
         self._llama: HaloLlama | None = None
         self._text: Generator[str, None, None] | None = None
 
@@ -191,10 +211,12 @@ class Generation:
         before = prompt if not self.options.prompt else []
         for token in self._tokens(llama, prompt):
             if llama.is_end(token):
+                self.figures.finish = "stop"
                 break
             if piece := text.feed(llama.detokenize([*before, token])):
                 yield piece
             if text.stopped:
+                self.figures.finish = "stop"
                 break
             before = []
         if piece := text.finish():
@@ -218,7 +240,7 @@ class Generation:
             min_p=options.min_p,
             repeat_penalty=options.repeat_penalty,
         )
-        limit = min(options.max_tokens, room) if options.max_tokens > 0 else room
+        limit = min(options.max_tokens, room) if options.max_tokens >= 0 else room
         while figures.tokens < limit:
             start = time.perf_counter()
             token = next(tokens)
@@ -227,6 +249,7 @@ class Generation:
             if figures.first_token_s is None:
                 figures.first_token_s = figures.generate_s
             yield token
+        figures.finish = "length" if limit == options.max_tokens else "context"
 
 
 class _Text:

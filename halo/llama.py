@@ -2,17 +2,15 @@
 
 llama-cpp-python keeps what it does well (tokenizer, chat templates, samplers, grammars, the OpenAI-shaped
 API) and loads nothing but the vocabulary; every forward pass goes to an engine, which may be a cell of many
-devices. The subclass leans on private names of one version of llama-cpp-python. All of them are in this file,
-and they are looked for at import, so that another version gives one clear error instead of a strange one
-later.
+devices. The subclass leans on private names of one version of llama-cpp-python. They are in this file and in
+`halo.silence`, and they are looked for at import, so that another version gives one clear error instead of a
+strange one later.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from halo.engine import Engine
 from halo.errors import MissingExtraError, ModelError
+from halo.limits import LIMITS, check
 
 if TYPE_CHECKING:
     from halo.model import Model
@@ -49,11 +48,12 @@ _INSTANCE_NAMES = {
     "_requires_eval",
     "_sampler",
     "_stack",
+    "suppress_stdout_stderr",  # this one is for halo.silence
 }
 
 
 def _missing_names() -> set[str]:
-    """Private names that this file uses and the installed llama-cpp-python does not have."""
+    """Private names that we use and the installed llama-cpp-python does not have."""
     return (_CLASS_NAMES - set(dir(Llama))) | (_INSTANCE_NAMES - set(Llama.__init__.__code__.co_names))
 
 
@@ -62,6 +62,8 @@ if _missing_names():
         f"HALO needs llama-cpp-python {WANTED}, but {llama_cpp.__version__} is installed, which has no "
         f"{', '.join(sorted(_missing_names()))}: install the right one with `pip install 'halo-llm[hub]'`."
     )
+
+from halo.silence import silence  # noqa: E402 (it uses one of those names)
 
 SLOT = 0  # the front end holds one sequence
 
@@ -162,8 +164,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         log: Callable[[str], None] | None = None,
         engine: Engine | None = None,
     ) -> None:
-        _at_least(0, n_ctx=n_ctx, workers=workers)
-        _at_least(1, n_batch=n_batch, n_threads=n_threads, worker_threads=worker_threads)
+        check(n_ctx=n_ctx, workers=workers, n_batch=n_batch, n_threads=n_threads, worker_threads=worker_threads)
         self._opened = contextlib.ExitStack()
         self._report: Callable[[], dict[str, Any]] = dict
         vocabulary = {
@@ -203,7 +204,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     def _open_vocabulary(self, path: Path, n_ctx: int, options: dict[str, Any]) -> None:
         """Initialise `Llama` with tokenizer, metadata and chat template, and none of the weights."""
         try:
-            with _without_context_warning(options["verbose"]):
+            with contextlib.nullcontext() if options["verbose"] else silence():
                 # n_batch sizes buffers that are never used here.
                 super().__init__(str(path), vocab_only=True, n_ctx=n_ctx, n_batch=1, **options)
         except ValueError as error:
@@ -367,36 +368,13 @@ def _needs_context(what: str) -> NotImplementedError:
     )
 
 
-def _at_least(least: int, **options: int | None) -> None:
-    for name, value in options.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}.")
-
-
 def _model_file(path: str | os.PathLike[str] | None) -> Path:
     if path is None:
         from halo.model import demo_model
 
         return demo_model()
-    if not Path(path).is_file():
-        raise ModelError(f"There is no model file {os.fspath(path)}: check the path.")
     return Path(path)
 
 
 def _spare_cores(taken: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) - taken)
-
-
-@contextlib.contextmanager
-def _without_context_warning(verbose: bool) -> Iterator[None]:
-    """Keep one warning off stderr: from a vocabulary alone llama.cpp reads a trained context of 0."""
-    if verbose:
-        yield
-        return
-    printed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(printed):
-            yield
-    finally:
-        kept = [line for line in printed.getvalue().splitlines(True) if "n_ctx_train (0)" not in line]
-        sys.stderr.write("".join(kept))
+    return min(max(1, len(os.sched_getaffinity(0)) - taken), int(LIMITS["n_threads"].high))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +28,9 @@ _GOODBYE_S = 0.3
 _BACK_OFF_S = (0.1, 5.0)
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED_LOGIN = (4, 5, 134, 135)
+_CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
+_LOGGER = logging.getLogger("halo.mqtt")
+_LOGGER.addHandler(logging.NullHandler())  # paho's lines are for who asks for them, not for the terminal
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
 
@@ -45,6 +50,7 @@ class Connection:
         on_up: Callable[[], Awaitable[None]] | None = None,
         will_clears: str | None = None,
         keepalive_s: int = 5,
+        patience_s: float = FIRST_ATTEMPTS_S,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.address = address
@@ -58,6 +64,7 @@ class Connection:
         self._on_up = on_up
         self._will = aiomqtt.Will(will_clears, b"", qos=1, retain=True) if will_clears else None
         self._keepalive_s = keepalive_s
+        self._patience_s = patience_s
         self._log = log
         self._version = aiomqtt.ProtocolVersion.V5
         self._tls = ssl.create_default_context() if address.tls else None
@@ -74,9 +81,9 @@ class Connection:
         await self._up.wait()
 
     async def run(self) -> NoReturn:
-        """Connect and stay connected; BrokerError if the first connection cannot be made in 5 seconds."""
+        """Connect and stay connected; BrokerError if the first connection cannot be made in `patience_s`."""
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + FIRST_ATTEMPTS_S
+        give_up = loop.time() + self._patience_s
         delay = _BACK_OFF_S[0]
         while True:
             try:
@@ -133,11 +140,17 @@ class Connection:
 
     async def _one_life(self) -> None:
         await self._knock()
-        async with self._new_client() as client:
-            try:
-                await self._use(client)
-            finally:
-                client.timeout = _GOODBYE_S
+        client = self._new_client()
+        try:
+            async with client:
+                try:
+                    await self._use(client)
+                finally:
+                    client.timeout = _GOODBYE_S
+        finally:
+            # One that failed to connect would otherwise stay, and come to life beside the next one.
+            client._client._sock_close()
+            _take_note(client._connected, client._disconnected)
 
     async def _use(self, client: aiomqtt.Client) -> None:
         if self._topics:
@@ -175,6 +188,7 @@ class Connection:
             keepalive=self._keepalive_s,
             tls_context=self._tls,
             socket_options=_NODELAY,
+            logger=_LOGGER,
         )
         client.pending_calls_threshold = 10_000  # it is only the level of a warning
         return client
@@ -208,6 +222,13 @@ def _queue(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aio
     return StraightThrough
 
 
+def _take_note(*futures: asyncio.Future[None]) -> None:
+    """Look at the errors that aiomqtt has put in there, which asyncio would complain about otherwise."""
+    for future in futures:
+        if future.done() and not future.cancelled():
+            future.exception()
+
+
 def _code(error: Exception) -> int | None:
     code = getattr(error, "rc", None)
     return code if isinstance(code, int) else getattr(code, "value", None)
@@ -222,11 +243,13 @@ def _reason(error: Exception) -> str:
         return "no answer"
     if isinstance(error, aiomqtt.MqttError) and isinstance(error.__cause__, Exception):
         return _reason(error.__cause__)  # "disconnected during message iteration" because of this
+    if isinstance(error, aiomqtt.MqttCodeError) and _code(error) in _CLOSED:
+        return "it does not answer, or has closed the connection"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return re.sub(r"^\[code:\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _explain(address: Address, error: Exception) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from halo.cell.ledger import Ledger
 from halo.cell.native import Native, NativeEngine
 from halo.cell.session import Formation, describe
-from halo.errors import CellError, HaloError, WorkerLostError
+from halo.errors import BrokerError, CellError, HaloError, WorkerLostError
 
 T = TypeVar("T")
 
@@ -31,6 +31,10 @@ class Membership:
 
     def suspect(self, name: str, reason: str) -> None:
         """A worker did not answer."""
+
+    def broker_failure(self) -> str | None:
+        """What is wrong with the broker, if anything is."""
+        return None
 
 
 class CellEngine:
@@ -139,7 +143,7 @@ class CellEngine:
         except self._native.NativeError as error:
             raise self._members.failure or HaloError(f"The engine failed: {error}") from error
 
-    def _loss(self, error: Exception) -> CellError:
+    def _loss(self, error: Exception) -> HaloError:
         if self._members.failure is not None:
             return self._members.failure
         index = getattr(error, "worker", -1)
@@ -149,6 +153,11 @@ class CellEngine:
         name = names[index]
         formation = self._members.formation
         if name not in formation.losses:
+            if (failure := self._members.broker_failure()) is not None:
+                return BrokerError(
+                    f"{failure}. Is it running? Can this machine reach it? Ask again when it is back: the workers, "
+                    "which nobody can hear without it, are looked for anew."
+                )
             self._members.suspect(name, "it does not answer")
         reason = formation.losses.get(name, str(error))
         left = [n for n in names if n not in formation.losses]

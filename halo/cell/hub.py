@@ -19,7 +19,7 @@ from halo.cell.broker import LocalBroker, start_broker
 from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
-from halo.cell.loop import LoopThread
+from halo.cell.loop import LoopThread, errors_in_one_line
 from halo.cell.messages import ModelId, clean
 from halo.cell.native import Command, Native, OpenModel
 from halo.cell.session import Formation, HubSession, Offer, describe
@@ -103,8 +103,8 @@ class Cell:
         """What each device did, since the opening.
 
         {"workers", "model", "partials", "devices": [{"name", "share" (of the group results), "group_results",
-        "requests", "messages_sent", "bytes_sent", "messages_received", "bytes_received"}], "totals": the last
-        four over all devices, "counters": the engine's others}
+        "requests", "messages_sent", "bytes_sent", "messages_received", "bytes_received" (what that device has
+        sent and received)}], the hub first, "totals": the hub's last four, "counters": the engine's others}
         """
         return {
             "workers": len(self._members().formation.names),
@@ -150,6 +150,7 @@ class Cell:
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:
         wish = self._wish
+        errors_in_one_line(asyncio.get_running_loop(), self._log)
         private = wish.broker is None
         if wish.broker is None:
             self._broker = await start_broker(self._log)
@@ -237,6 +238,9 @@ class _Joined(Membership):
 
     def suspect(self, name: str, reason: str) -> None:
         self._loop.call(lambda: self._session.suspect(name, reason))
+
+    def broker_failure(self) -> str | None:
+        return self._loop.run(self._session.broker_failure())
 
 
 def hub_name() -> str:

@@ -11,6 +11,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def errors_in_one_line(loop: asyncio.AbstractEventLoop, log: Callable[[str], None]) -> None:
+    """What a callback or a forgotten future fails with becomes one line of the log, instead of a traceback.
+
+    The MQTT libraries do so when a connection ends at an unlucky moment; it is made again, whatever they say.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        log(f"a connection failed in an unusual way: {error or context.get('message')}")
+
+    loop.set_exception_handler(handle)
+
+
 class LoopThread:
     """Runs coroutines for other threads. The thread is a daemon: an atexit handler can still use it."""
 

@@ -18,6 +18,7 @@ from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
 from halo.exchange.mqtt import HubExchange
+from halo.words import shortened
 
 _BEAT_S = 1.0
 _RETURN_S = 0.25
@@ -26,6 +27,7 @@ _RETURN_AFTER_OUTAGE_S = 3.0
 """The same after we ourselves were cut off: the others have to find the broker again, too."""
 _RECONNECT_S = 5.0
 _USURPER_S = 0.2
+_BROKER_ANSWERS_S = 0.8
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,23 @@ class HubSession:
         """A worker has not answered for too long: do without it until it says something."""
         self.roster.suspect(name)
         self._lose(name, reason)
+
+    async def broker_failure(self) -> str | None:
+        """What is wrong with the broker, if anything is; then every worker of the formation is out of reach.
+
+        Asked when a worker has said nothing for long, for that may be the broker's silence.
+        """
+        if self._control.is_up and self.exchange.connection.is_up:
+            with contextlib.suppress(BrokerError, TimeoutError):
+                async with asyncio.timeout(_BROKER_ANSWERS_S):
+                    await self._control.publish(self._topics.beat, encode(Beat(session=self.formation.session)))
+                    return None
+            reason = "it does not answer"
+        else:
+            reason = "the connection to it has ended"
+        for name in self.formation.names:  # so that the next call forms a session anew, once the broker is back
+            self.formation.losses.setdefault(name, f"the broker is away: {reason}")
+        return f"The broker at {self._address} was lost in the middle of a token: {reason}"
 
     def _assemble(self, session: str) -> Formation:
         names = self.roster.ready(session)[: self._limit]
@@ -313,4 +332,4 @@ def describe(names: list[str]) -> str:
     """`the hub and 2 workers (a, b)`."""
     if not names:
         return "the hub alone"
-    return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({', '.join(names)})"
+    return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({shortened(names)})"

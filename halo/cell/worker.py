@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import signal
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 import msgspec
 
 from halo.cell.address import Address
-from halo.cell.connection import Connection
+from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
+from halo.cell.ledger import HUB
+from halo.cell.loop import errors_in_one_line
 from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, clean, decode, encode
 from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.topics import Topics, check_name, is_name
@@ -38,6 +41,7 @@ class WorkerWish:
     name: str | None = None
     threads: int = 1
     exit_with_parent: bool = False
+    wait: bool = False
 
 
 def default_name() -> str:
@@ -51,6 +55,8 @@ class WorkerService:
 
     def __init__(self, model: OpenModel, wish: WorkerWish, native: Native, log: Callable[[str], None]) -> None:
         self.name = check_name("device", wish.name or default_name())
+        if self.name == HUB:
+            raise CellError(f"A worker cannot be called {HUB!r}: reports call the hub so. Choose another --name.")
         self.ignored = 0
         """Control documents that were not valid."""
         self.refused = 0
@@ -65,12 +71,14 @@ class WorkerService:
         self._lease_news = asyncio.Event()
         self._stop = asyncio.Event()
         self._usurped = False
+        self._leaving = False
         self._elders: set[str] = set()
         self._heard_myself = False
         self._waiting = 0
         self._bench = ThreadPoolExecutor(1, "halo-compute")
         self._loop = asyncio.get_running_loop()
         identity = self._profile.incarnation
+        patience_s = math.inf if wish.wait else FIRST_ATTEMPTS_S
         self._control = Connection(
             wish.address,
             f"halo-{identity}-control",
@@ -78,6 +86,7 @@ class WorkerService:
             topics={self._topics.lease: 1, self._topics.profile(self.name): 1},
             on_up=self._publish_profile,
             will_clears=self._topics.profile(self.name),
+            patience_s=patience_s,
             log=log,
         )
         self._data = Connection(
@@ -85,11 +94,15 @@ class WorkerService:
             f"halo-{identity}-data",
             self._request,
             topics={self._topics.request(self.name): 0},
+            patience_s=patience_s,
             log=lambda line: None,  # the control connection says the same
         )
 
     async def serve(self) -> None:
         """Serve; BrokerError when the broker is not there at the start, CellError when the name is taken."""
+        errors_in_one_line(self._loop, self._log)
+        if self._wish.wait:
+            self._log(f"waiting for the broker at {self._wish.address}")
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         if self._wish.exit_with_parent:
@@ -219,6 +232,8 @@ class WorkerService:
 
     def _hear_own_name(self, payload: bytes, retained: bool) -> None:
         """Our own profile comes back; another one's means that the name is used twice."""
+        if self._leaving:  # the cleared profile that comes back is what we want
+            return
         incarnation = ""
         with contextlib.suppress(BadDocument):
             incarnation = decode(Profile, payload).incarnation if payload else ""
@@ -238,9 +253,11 @@ class WorkerService:
     async def _say_goodbye(self) -> None:
         if self._usurped or not self._control.is_up:
             return
-        self._heard_myself = False  # the cleared profile that comes back is what we want
+        self._leaving = True
+        self._profile = replace_profile(self._profile, "idle", reason="it left the cell")  # a will does not say so
         with contextlib.suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(0.5):
+                await self._publish_profile()
                 await self._control.publish(self._topics.profile(self.name), b"", retain=True)
 
     def _read_parent(self) -> None:

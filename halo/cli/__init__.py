@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from halo import __version__
-from halo.cli import bench, devices, generate, worker
 from halo.cli.console import complain
-from halo.errors import HaloError
+from halo.cli.options import named_variable
+from halo.errors import BrokerError, CellError, HaloError
 
-_COMMANDS = (generate, worker, devices, bench)
 _DESCRIPTION = "Run one GGUF language model over several small computers."
 _EXAMPLES = """\
 examples:
@@ -28,29 +27,64 @@ Each command explains itself: halo generate --help
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    return execute(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = parser().parse_args(argv)
-    return execute(lambda: args.run(args))
+    try:
+        code: int = args.run(args)
+    except (BrokerError, CellError) as error:
+        raise named_variable(args, error) from None
+    return code
 
 
 def execute(work: Callable[[], int]) -> int:
     """Do a command's work, and turn every way in which it may end into an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = work()
-        sys.stdout.flush()
-        return code
+        signal.signal(signal.SIGTERM, _terminate)
+        return _flushed(work)
     except HaloError as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except (ValueError, MemoryError, OSError) as error:
+        if isinstance(error, OSError):
+            _drop_output()
+        complain(_plainly(error))
+        return 1
+
+
+def _flushed(work: Callable[[], int]) -> int:
+    """Write the output while its errors can still be told, also that of --help, which ends in SystemExit."""
+    try:
+        return work()
+    finally:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plainly(error: ValueError | MemoryError | OSError) -> str:
+    if isinstance(error, MemoryError):
+        return "There is not enough memory: try a smaller context (-c), or a smaller model."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The output or a file'}: {error.strerror}."
+    return str(error) or type(error).__name__
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
+    # Here, and not at import, so that a Ctrl-C in the second that this takes on a Pi ends as any other.
+    from halo.cli import bench, devices, generate, worker
+
     halo = argparse.ArgumentParser(
         prog="halo",
         description=_DESCRIPTION,
@@ -59,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     )
     halo.add_argument("--version", action="version", version=f"halo {__version__}")
     commands = halo.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
+    for command in (generate, worker, devices, bench):
         command.add(commands)
     return halo
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from halo.cell.hub import Cell
 from halo.cli.console import patience, say
-from halo.cli.options import Commands, add_cell, add_model, command, positive
+from halo.cli.options import Commands, add_cell, add_model, broker_of, command, positive, within
 
 _WHAT = "measure syncs: one message to every worker and one answer from each, nothing computed"
 _EXAMPLES = """\
@@ -30,7 +30,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     sync = command(parts, "sync", _WHAT, _EXAMPLES, run)
     add_cell(sync)
     add_model(sync)
-    sync.add_argument("--workers", type=positive, required=True, metavar="N", help="how many workers")
+    sync.add_argument("--workers", type=within("workers", least=1), required=True, metavar="N", help="how many workers")
     sync.add_argument("--tokens", type=positive, default=50, metavar="N", help="how many times 44 syncs (default: 50)")
     sync.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model or demo_model())
     with (
         patience("waiting for the workers"),
-        Cell.open(model, workers=args.workers, broker=args.broker, cell=args.cell, n_ctx=256, log=say) as cell,
+        Cell.open(model, workers=args.workers, broker=broker_of(args), cell=args.cell, n_ctx=256, log=say) as cell,
     ):
         figures = measure(cell, args.tokens)
     if args.json:

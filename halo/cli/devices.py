@@ -8,10 +8,11 @@ import json
 from typing import Any
 
 from halo.cell.address import Address
+from halo.cell.loop import errors_in_one_line
 from halo.cell.messages import Profile
 from halo.cell.topics import Topics
 from halo.cell.view import View, look
-from halo.cli.console import patience, size
+from halo.cli.console import patience, say, size
 from halo.cli.options import Commands, add_cell, command, need_broker
 
 _WHAT = "list who is in a cell"
@@ -32,9 +33,14 @@ def run(args: argparse.Namespace) -> int:
     """Look, print, done."""
     address, topics = Address.parse(need_broker(args)), Topics(args.cell)
     with patience(f"asking the broker at {address}"):
-        view = asyncio.run(look(address, topics, _BEAT_S))
+        view = asyncio.run(_look(address, topics))
     print(json.dumps(_as_json(args.cell, view), indent=2) if args.json else _as_text(args.cell, address, view))
     return 0
+
+
+async def _look(address: Address, topics: Topics) -> View:
+    errors_in_one_line(asyncio.get_running_loop(), say)
+    return await look(address, topics, _BEAT_S)
 
 
 def _as_json(cell: str, view: View) -> dict[str, Any]:

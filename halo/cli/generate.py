@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halo.cli.console import patience, say, size
-from halo.cli.options import Commands, add_cell, add_model, command, count, positive
+from halo.cli.options import VARIABLE, Commands, add_cell, add_model, broker_of, by_variable, command, within
 from halo.errors import HaloError
+from halo.words import shortened
 
 if TYPE_CHECKING:
     from halo.api import Generation
@@ -23,6 +24,9 @@ _EXAMPLES = """\
 
 Without --broker, --workers starts that many processes on this machine. With it, that many devices of the
 cell take part (without a number: all that are ready).
+
+--json tells what each device has computed, sent and received (the hub is the first), and why the text ends:
+"finish" is "stop" (the model ended it), "length" (-n) or "context" (full; -c).
 """
 
 
@@ -35,32 +39,44 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-n",
         "--predict",
-        type=int,
+        type=within("max_tokens"),
         default=128,
         metavar="N",
-        help="tokens to generate at most; -1: no limit (default: 128)",
+        help="tokens to generate at most; -1: until the context is full (default: 128)",
     )
-    parser.add_argument("--workers", type=count, metavar="K", help="how many workers take part")
+    parser.add_argument("--workers", type=within("workers"), metavar="K", help="how many workers take part")
     add_cell(parser)
     parser.add_argument(
-        "-c", "--ctx-size", type=count, default=0, metavar="N", help="context, tokens (default: the model's)"
+        "-c", "--ctx-size", type=within("n_ctx"), default=0, metavar="N", help="context, tokens (default: the model's)"
     )
     parser.add_argument(
-        "-t", "--threads", type=positive, metavar="N", help="threads of this device (default: all cores)"
+        "-t", "--threads", type=within("n_threads"), metavar="N", help="threads of this device (default: all cores)"
     )
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument("--temp", type=float, default=0.8, help="temperature; 0: always the most probable (0.8)")
-    sampling.add_argument("--top-k", type=count, default=40, help="only the k most probable tokens; 0: all (40)")
-    sampling.add_argument("--top-p", type=float, default=0.95, help="only the most probable of this mass (0.95)")
     sampling.add_argument(
-        "--min-p", type=float, default=0.05, help="none less probable than this times the first (0.05)"
+        "--temp", type=within("temperature"), default=0.8, help="temperature; 0: always the most probable (0.8)"
     )
     sampling.add_argument(
-        "-s", "--seed", type=int, default=-1, help="the same seed gives the same text (-1: a new one)"
+        "--top-k", type=within("top_k"), default=40, help="only the k most probable tokens; 0: all (40)"
+    )
+    sampling.add_argument(
+        "--top-p", type=within("top_p"), default=0.95, help="only the most probable of this mass (0.95)"
+    )
+    sampling.add_argument(
+        "--min-p", type=within("min_p"), default=0.05, help="none less probable than this times the first (0.05)"
+    )
+    sampling.add_argument(
+        "-s", "--seed", type=within("seed"), default=-1, help="the same seed gives the same text (-1: a new one)"
+    )
+    parser.add_argument(
+        "--no-display-prompt",
+        dest="display_prompt",
+        action="store_false",
+        help="print the new text only, and not the prompt before it",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object at the end, and no stream")
-    output.add_argument("--quiet", action="store_true", help="the text, and nothing else but errors")
+    output.add_argument("--quiet", action="store_true", help="the new text, and nothing else but errors")
     parser.set_defaults(parser=parser)
 
 
@@ -68,12 +84,15 @@ def run(args: argparse.Namespace) -> int:
     """Open, stream, summarise."""
     from halo.api import Generation, Options
 
+    log = _nothing if args.quiet else say
+    if by_variable(args):
+        log(f"joining the broker that the variable {VARIABLE} names (--broker local goes without it)")
     options = Options(
         read_prompt(args),
         model=args.model,
         max_tokens=args.predict,
         workers=args.workers,
-        broker=args.broker,
+        broker=broker_of(args),
         cell=args.cell,
         temperature=args.temp,
         top_k=args.top_k,
@@ -82,25 +101,28 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         n_ctx=args.ctx_size,
         threads=args.threads,
-        log=_nothing if args.quiet else say,
+        log=log,
     )
     generation = Generation(options)
     with patience("opening the model"):
-        generation.__enter__()
+        generation.open()
     with generation:
-        text = _stream(generation, show=not args.json)
+        shown = options.prompt if args.display_prompt and not args.quiet else ""
+        text = _stream(generation, show=not args.json, before=shown)
         report = _report(generation, text)
+    if report["finish"] == "context":
+        log("the text ends because the context window is full; -c gives a larger one")
     if args.json:
         print(json.dumps(report, ensure_ascii=False))
-    elif not args.quiet:
-        say(_summary(report))
+    else:
+        log(_summary(report))
     return 0
 
 
 def read_prompt(args: argparse.Namespace) -> str:
     """From -p, from -f, or from what is piped in; the newline that ends a file is no part of it."""
     if args.prompt is not None:
-        return str(args.prompt)
+        return _text(args.prompt.encode("utf-8", "surrogateescape"), newline="")  # the bytes that were typed
     if args.file is not None:
         try:
             return _text(args.file.read_bytes())
@@ -111,29 +133,38 @@ def read_prompt(args: argparse.Namespace) -> str:
     raise SystemExit(args.parser.error("there is no prompt: give one with -p TEXT or -f FILE, or pipe it in"))
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace").removesuffix("\n")
-
-
-def _stream(generation: Generation, show: bool) -> str:
-    pieces: list[str] = []
+def _text(data: bytes, newline: str = "\n") -> str:
     try:
+        return data.decode("utf-8").removesuffix(newline)
+    except UnicodeDecodeError as error:
+        raise HaloError(
+            f"The prompt is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}. "
+            "Convert it first, for example with iconv."
+        ) from None
+
+
+def _stream(generation: Generation, show: bool, before: str) -> str:
+    pieces: list[str] = []
+    write = _show if show else _nothing
+    try:
+        write(before)
         with patience("reading the prompt"):
-            pieces += [piece for piece in [next(generation, None)] if piece is not None]
-            _show(pieces, show)
+            first = next(generation, None)
+        if first is not None:
+            pieces.append(first)
+            write(first)
         for piece in generation:
             pieces.append(piece)
-            _show([piece], show)
+            write(piece)
     finally:
-        if show and pieces:
-            _show(["\n"], show)  # after Ctrl-C too, what follows begins on a line of its own
+        if before or pieces:
+            write("\n")  # after Ctrl-C too, what follows begins on a line of its own
     return "".join(pieces)
 
 
-def _show(pieces: list[str], show: bool) -> None:
-    if show:
-        sys.stdout.write("".join(pieces))
-        sys.stdout.flush()
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _report(generation: Generation, text: str) -> dict[str, Any]:
@@ -147,6 +178,7 @@ def _report(generation: Generation, text: str) -> dict[str, Any]:
         "time_to_first_token_s": None if first is None else round(first, 4),
         "load_s": round(figures.load_s, 3),
         "seed": figures.seed,
+        "finish": figures.finish,
         **cell,
     }
 
@@ -159,8 +191,8 @@ def _summary(report: dict[str, Any]) -> str:
     if totals and totals["messages_sent"]:
         parts.append(f"sent {size(totals['bytes_sent'])}, received {size(totals['bytes_received'])}")
     shares = [f"{d['name']} {100 * d['share']:.0f}%" for d in report.get("devices", [])]
-    return ", ".join(parts) + (f"; {', '.join(shares)}" if len(shares) > 1 else "")
+    return ", ".join(parts) + (f"; {shortened(shares)}" if len(shares) > 1 else "")
 
 
 def _nothing(line: str) -> None:
-    """Where log lines go with --quiet."""
+    """Where what is not wanted goes: log lines with --quiet, the text as it comes with --json."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
-from halo.errors import BrokerError
+from halo.errors import BrokerError, CellError, WorkerLostError
+from halo.limits import LIMITS
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
+VARIABLE = "HALO_BROKER"
+LOCAL = "local"
 
 
 def command(
@@ -32,16 +36,35 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--broker",
         metavar="URL",
-        default=os.environ.get("HALO_BROKER") or None,
-        help="mqtt://[user:password@]host[:1883], or mqtts:// for TLS (default: the variable HALO_BROKER)",
+        help="mqtt://[user:password@]host[:1883], or mqtts:// for TLS (default: the variable HALO_BROKER); "
+        "'local': none, whatever that variable says",
     )
     parser.add_argument("--cell", metavar="NAME", default="halo", help="cell at the broker (default: halo)")
 
 
+def broker_of(args: argparse.Namespace) -> str | None:
+    """The broker's URL; None with `--broker local` and where nothing names one."""
+    url: str = args.broker or os.environ.get(VARIABLE) or LOCAL
+    return None if url == LOCAL else url
+
+
+def by_variable(args: argparse.Namespace) -> bool:
+    """Whether the variable HALO_BROKER, and no option, has chosen the broker."""
+    return "broker" in args and not args.broker and broker_of(args) is not None
+
+
+def named_variable(args: argparse.Namespace, error: BrokerError | CellError) -> BrokerError | CellError:
+    """The same error, which also names the variable where that has chosen the broker."""
+    if isinstance(error, WorkerLostError) or not by_variable(args):
+        return error
+    kind = BrokerError if isinstance(error, BrokerError) else CellError
+    return kind(f"{error} (The broker comes from the variable {VARIABLE}; --broker {LOCAL} goes without it.)")
+
+
 def need_broker(args: argparse.Namespace) -> str:
     """The broker's URL, or a BrokerError that says how to give one."""
-    if args.broker:
-        return str(args.broker)
+    if url := broker_of(args):
+        return url
     raise BrokerError(
         "No broker was named, so there is no cell to join. Give its URL, as in "
         "--broker mqtt://raspberrypi.local, or set the variable HALO_BROKER. "
@@ -54,11 +77,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", metavar="FILE", help="GGUF file (default: the demo model)")
 
 
-def count(text: str) -> int:
-    """An argument that is 0 or more."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
+def within(name: str, least: int | None = None) -> Callable[[str], float]:
+    """The type of an argument whose range is in `LIMITS`; it begins at `least` where that is given."""
+    limit = LIMITS[name] if least is None else replace(LIMITS[name], low=least)
+
+    def number(text: str) -> float:
+        try:
+            value = int(text) if limit.whole else float(text)
+        except ValueError:
+            value = float("nan")
+        if not limit.holds(value):
+            raise argparse.ArgumentTypeError(f"must be {limit}")
+        return value
+
     return number
 
 

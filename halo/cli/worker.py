@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ from halo.cell.address import Address
 from halo.cell.native import Native, OpenModel
 from halo.cell.worker import WorkerService, WorkerWish
 from halo.cli.console import say, size
-from halo.cli.options import Commands, add_cell, add_model, command, need_broker, positive
+from halo.cli.options import Commands, add_cell, add_model, command, need_broker, within
+from halo.limits import LIMITS
 
 _WHAT = "lend this device to a cell: it computes a share of every layer for the cell's hub"
 _EXAMPLES = """\
@@ -29,7 +31,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     add_cell(parser)
     add_model(parser)
     parser.add_argument("--name", help="this device's name in the cell (default: host name and four digits)")
-    parser.add_argument("-t", "--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")
+    parser.add_argument("-t", "--threads", type=within("n_threads"), metavar="N", help="threads (default: all cores)")
+    parser.add_argument(
+        "--wait", action="store_true", help="keep trying until the broker is there (default: give up after 5 s)"
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -39,7 +44,8 @@ def run(
     open_model: Callable[[Any], OpenModel] | None = None,
 ) -> int:
     """Serve until told to stop. `native` and `open_model` are for tests."""
-    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, args.threads, args.exit_with_parent)
+    threads = args.threads or min(len(os.sched_getaffinity(0)), int(LIMITS["n_threads"].high))
+    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, threads, args.exit_with_parent, args.wait)
     model = (open_model or _open)(args.model)
     say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
     asyncio.run(_serve(model, wish, native or native_module.load()))

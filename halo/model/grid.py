@@ -22,7 +22,7 @@ def mlp_bounds(ff: int, block: int) -> list[int]:
 
 def attention_bounds(n_kv_heads: int, columns_per_kv_head: int, block: int) -> list[int]:
     """Boundaries, in KV heads, of the smallest groups whose columns of `o` are whole blocks of weights."""
-    step = block // gcd(block, columns_per_kv_head)
-    step = max(step, -(-n_kv_heads // MAX_GROUPS))
+    whole = block // gcd(block, columns_per_kv_head)
+    step = whole * max(1, -(-n_kv_heads // (MAX_GROUPS * whole)))
     bounds = list(range(0, n_kv_heads, step))
     return [*bounds, n_kv_heads]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +49,7 @@ class Model:
         self.file, self.spec, self.grid, self.native = file, spec, grid, native
         self.path = file.path
         self.identity = file.identity
-        self.n_ctx_train = int(file.metadata.get("llama.context_length", 0)) or 2048
+        self.n_ctx_train = _Metadata(file).count("llama.context_length", 2048)
         self.name = str(file.metadata.get("general.name") or file.path.stem)
 
     @property
@@ -66,7 +67,7 @@ class _Metadata:
 
     def number(self, key: str, kind: type[_N], default: _N | None = None) -> _N:
         value = self.file.metadata.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
             raise ModelError(f"{self.file.path}: the metadata key {key} is missing or not a number.")
         return kind(value)
 
@@ -87,7 +88,7 @@ def _check_architecture(file: GgufFile) -> None:
     scaling = file.metadata.get("llama.rope.scaling.type", "none")
     if scaling != "none":
         raise ModelError(f"{file.path} wants rope scaling {scaling!r}, which HALO does not compute yet.")
-    if int(file.metadata.get("llama.expert_count") or 0) > 0:
+    if _Metadata(file).number("llama.expert_count", int, 0) > 0:
         raise ModelError(f"{file.path} is a mixture of experts, which HALO does not compute.")
 
 

@@ -150,7 +150,7 @@ class Engine:
         device |= {
             "bytes_sent": 20 * self.syncs,
             "messages_received": self.syncs,
-            "bytes_received": 20 * self.syncs,
+            "bytes_received": 30 * self.syncs,
         }
         hub = dict.fromkeys(device, 0) | {"group_results": self.syncs}
         workers = 0 if self.relay is None else self.relay.workers

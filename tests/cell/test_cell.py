@@ -36,7 +36,11 @@ def test_local_workers_take_part_and_are_reported(open_cell, lines):
     report = cell.report()
     assert [d["name"] for d in report["devices"]] == ["hub", "worker-1", "worker-2"]
     assert sum(d["share"] for d in report["devices"]) == pytest.approx(1, abs=1e-3)
-    assert report["totals"]["messages_sent"] == 2 * 6
+    hub, *workers = report["devices"]
+    assert report["totals"] == {key: hub[key] for key in report["totals"]}
+    assert (hub["messages_sent"], hub["bytes_sent"], hub["bytes_received"]) == (12, 12 * 20, 12 * 30)
+    for worker in workers:  # each device's own view
+        assert (worker["bytes_sent"], worker["bytes_received"]) == (6 * 30, 6 * 20)
     assert lines == ["computing with the hub and 2 workers (worker-1, worker-2)"]
 
 
@@ -109,7 +113,7 @@ def test_the_last_worker_gone_leaves_the_hub_computing_alone(open_cell, start_wo
     cell = open_cell(broker=str(broker.address), workers=1)
     forward(cell)
     only.terminate()
-    eventually(lambda: any("a is lost" in line for line in lines))
+    eventually(lambda: any("a is lost: it left the cell" in line for line in lines))
     assert cell.engine.n_past(0) == 0
     forward(cell)
     assert cell.report()["workers"] == 0
@@ -252,6 +256,35 @@ def test_a_broker_that_restarts_while_idle_is_not_noticed(open_cell, start_worke
     forward(cell)
     assert cell.report()["workers"] == 1
     assert set(read_retained(loop, broker.address)) == {"halo/halo/hub", "halo/halo/device/a/profile"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_broker_that_is_lost_is_not_blamed_on_a_worker(open_cell, start_worker, broker, loop, number, capfd):
+    workers = [start_worker("a"), start_worker("b")]
+    cell = open_cell(broker=str(broker.address), workers=2)
+    forward(cell)
+    os.kill(broker.child.pid, number)
+    start = time.monotonic()
+    with pytest.raises(BrokerError, match=r"The broker at .* was lost in the middle of a token"):
+        forward(cell)
+    assert time.monotonic() - start < 6
+    if number == signal.SIGKILL:
+        restart(loop, broker)
+    else:
+        os.kill(broker.child.pid, signal.SIGCONT)
+
+    def goes_on():
+        try:
+            assert cell.engine.n_past(0) == 0
+            forward(cell)
+        except (BrokerError, WorkerLostError):
+            return False
+        return True
+
+    eventually(goes_on, within_s=20)
+    eventually(lambda: cell.engine.truncate(0, 0) or (forward(cell) is not None and cell.report()["workers"] == 2))
+    for said in (capfd.readouterr().err, *(worker.log.read_text() for worker in workers)):
+        assert all(line.startswith("halo: ") for line in said.splitlines())
 
 
 def test_an_unreachable_broker_is_named_after_five_seconds(open_cell):

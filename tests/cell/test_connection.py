@@ -176,10 +176,13 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):
 
 
 def test_the_client_library_still_has_what_sending_uses(loop, broker):
-    """`send` reaches through aiomqtt to paho: one private name, watched here."""
+    """We reach through aiomqtt to paho: the private names are watched here."""
 
     async def body(connection, heard):
         assert isinstance(connection._client, aiomqtt.Client)
         assert callable(connection._client._client.publish)
+        assert callable(connection._client._client._sock_close)
+        assert isinstance(connection._client._connected, asyncio.Future)
+        assert isinstance(connection._client._disconnected, asyncio.Future)
 
     in_loop(loop, broker.address, body)

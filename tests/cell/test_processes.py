@@ -13,6 +13,7 @@ from cell_helpers import HERE, alive, children, eventually, publish, read_retain
 from fake_native import Model
 
 from halo.cell import messages
+from halo.cell.broker import _spawn_mosquitto, find_mosquitto, free_port
 
 HUB = [sys.executable, str(HERE / "hub_process.py")]
 
@@ -120,6 +121,23 @@ def test_a_worker_without_a_broker_gives_up_after_five_seconds(start_worker):
     assert "error: Cannot reach the MQTT broker at mqtt://127.0.0.1:9: Connection refused" in worker.log.read_text()
 
 
+def test_a_worker_that_waits_finds_a_broker_that_comes_later(start_worker):
+    port = free_port()
+    worker = start_worker("a", "--wait", url=f"mqtt://127.0.0.1:{port}")
+    time.sleep(6.5)
+    assert worker.poll() is None
+    assert worker.log.read_text().count("waiting for the broker") == 1
+    child = _spawn_mosquitto(find_mosquitto(), port)
+    eventually(lambda: "is in the cell" in worker.log.read_text())
+    child.terminate()
+
+
+def test_no_worker_is_called_hub(start_worker):
+    worker = start_worker("hub")
+    assert worker.wait(5) == 1
+    assert "cannot be called 'hub'" in worker.log.read_text()
+
+
 def test_a_worker_ends_quickly_while_it_still_looks_for_the_broker(start_worker):
     worker = start_worker("a", url="mqtt://127.0.0.1:9")
     eventually(lambda: "started" in worker.log.read_text())
@@ -148,6 +166,11 @@ def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, brok
     eventually(lambda: (p := view().roster.profiles.get("a")) and p.state == "refused")
     assert worker.poll() is None
     assert "protocol is version 2" in worker.log.read_text()
+
+
+@pytest.mark.parametrize("module", ["halo.exchange.mqtt", "halo.cell.session", "halo.cell.connection", "halo.cell"])
+def test_a_module_can_be_imported_alone(module):
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
 
 
 def test_a_worker_imports_nothing_that_only_the_hub_needs():

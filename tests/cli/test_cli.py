@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
@@ -15,7 +19,8 @@ pytest.importorskip("halo._native")
 
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
-from halo.errors import ModelError
+from halo.cli import execute, options, parser
+from halo.errors import BrokerError, ModelError
 from halo.model import demo_model
 
 HALO = [sys.executable, "-m", "halo.cli"]
@@ -80,11 +85,84 @@ def test_the_version_is_the_packages():
     assert halo("--version").stdout == f"halo {package.__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "wrong", [[], ["sing"], ["generate", "--workers", "-1", "-p", "x"], ["generate", "--top-k", "x"]]
-)
+@pytest.mark.parametrize("wrong", [[], ["sing"]])
 def test_wrong_usage_is_exit_code_2(wrong):
     assert halo(*wrong).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(["--workers", number] for number in ("-1", "65", "256")),
+        *(["-t", number] for number in ("0", "300")),
+        *(["-c", "2000000"], ["-n", "-2"]),
+        *(["--temp", number] for number in ("nan", "inf", "-1", "x")),
+        *(["--top-k", number] for number in ("-1", "x", "9" * 400)),
+        *(["--top-p", "7"], ["--min-p", "2"], ["--seed", "99999999999"]),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_with_the_range(wrong):
+    with pytest.raises(SystemExit) as ended, contextlib.redirect_stderr(io.StringIO()) as shown:
+        parser().parse_args(["generate", "-p", "x", *wrong])
+    assert ended.value.code == 2
+    assert re.search(r"argument .*: must be a (whole )?number from -?\d+ to \d+", shown.getvalue())
+
+
+def test_what_goes_wrong_outside_of_halo_is_one_line_and_exit_code_1(capsys):
+    for error in (ValueError("odd"), MemoryError(), OSError(28, "No space left on device")):
+
+        def fail(error=error):
+            raise error
+
+        with mock.patch("halo.cli._drop_output"):
+            assert execute(fail) == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith("halo: error: ") and shown.count("\n") == 1
+
+
+def test_a_prompt_that_is_not_utf8_is_named(tmp_path):
+    file = tmp_path / "latin1.txt"
+    file.write_bytes("für".encode("latin-1"))
+    for prompt in (["-p", b"a\xff"], ["-f", str(file)]):
+        shown = subprocess.run([*HALO, "generate", *prompt], capture_output=True, text=True)
+        assert shown.returncode == 1
+        assert shown.stderr.startswith("halo: error: The prompt is not UTF-8 text: byte 1 is 0xf")
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_full_disk_is_one_line(hub_extra, model, form):
+    arguments = ["generate", "-m", model, *PROMPT, "-n", "2", *form]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
+        shown = subprocess.run([*HALO, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert shown.returncode == 1
+    assert shown.stderr == "halo: error: The output or a file: No space left on device.\n"
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_quiet():
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'halo.cli.worker': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from halo.cli import main\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (130, "")
+
+
+def test_the_variable_is_named_where_it_has_chosen_the_broker():
+    nowhere = "mqtt://127.0.0.1:9"
+    args = parser().parse_args(["devices"])
+    with mock.patch.dict(os.environ, HALO_BROKER=nowhere):
+        assert options.broker_of(args) == nowhere
+        assert "HALO_BROKER" in str(options.named_variable(args, BrokerError("Away.")))
+        local = parser().parse_args(["generate", "--broker", "local"])
+        assert options.broker_of(local) is None
+        assert str(options.named_variable(local, BrokerError("Away."))) == "Away."
+        other = parser().parse_args(["generate", "--broker", "mqtt://x"])
+        assert options.broker_of(other) == "mqtt://x"
 
 
 def test_devices_without_a_broker_says_what_to_try():
@@ -110,10 +188,21 @@ def test_a_model_that_is_not_there_is_an_error_not_a_traceback(hub_extra):
 def test_text_goes_to_stdout_and_everything_else_to_stderr(hub_extra, model):
     plain = halo("generate", "-m", model, *PROMPT, "-n", "12")
     quiet = halo("generate", "-m", model, *PROMPT, "-n", "12", "--quiet")
+    new = halo("generate", "-m", model, *PROMPT, "-n", "12", "--no-display-prompt")
     assert plain.returncode == 0
-    assert plain.stdout == quiet.stdout
+    assert plain.stdout == "Once upon a time" + new.stdout
+    assert new.stdout == quiet.stdout
     assert "12 tokens" in plain.stderr
     assert quiet.stderr == ""
+
+
+def test_a_text_that_fills_the_context_says_so(hub_extra, model):
+    shown = halo("generate", "-m", model, *PROMPT, "-n", "-1", "-c", "256", "--json", "--seed", "1")
+    report = json.loads(shown.stdout)
+    assert report["finish"] in ("context", "stop")
+    assert ("the context window is full" in shown.stderr) == (report["finish"] == "context")
+    nothing = json.loads(halo("generate", "-m", model, *PROMPT, "-n", "0", "--json").stdout)
+    assert (nothing["text"], nothing["tokens"], nothing["finish"]) == ("", 0, "length")
 
 
 def test_the_prompt_can_be_piped_or_read_from_a_file(hub_extra, model, tmp_path):
@@ -154,7 +243,8 @@ def test_a_cell_at_a_broker(hub_extra, model, broker, worker):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_text_stays_and_nothing_is_left_behind(hub_extra, model, number, code):
-    command = [*HALO, "generate", "-m", model, *PROMPT, "-n", "-1", "-c", "4096", "--workers", "2"]
+    what = ["generate", "-m", model, *PROMPT, "--no-display-prompt", "-n", "-1", "-c", "4096"]
+    command = [*HALO, *what, "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     first = process.stdout.read(10)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
@@ -176,6 +266,7 @@ def test_a_worker_killed_in_the_middle_is_an_error_with_its_name(hub_extra, mode
         "-m",
         model,
         *PROMPT,
+        "--no-display-prompt",
         "-n",
         "-1",
         "-c",
@@ -202,6 +293,7 @@ def test_a_frozen_worker_is_an_error_within_five_seconds(hub_extra, model, broke
         "-m",
         model,
         *PROMPT,
+        "--no-display-prompt",
         "-n",
         "-1",
         "-c",

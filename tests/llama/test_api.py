@@ -93,11 +93,37 @@ def test_stop_strings_end_the_text_before_them(opened: Opened) -> None:
     assert "".join(halo.stream(PROMPT, stop=["not there", stop, ""], **GREEDY)) == expected
 
 
-def test_zero_tokens_asked_for_is_until_the_window_is_full(opened: Opened, model_path: Path) -> None:
+@pytest.mark.parametrize("max_tokens, tokens, finish", [(-1, 62, "context"), (0, 0, "length"), (5, 5, "length")])
+def test_minus_one_is_until_the_window_is_full_and_zero_is_nothing(
+    opened: Opened, max_tokens: int, tokens: int, finish: str
+) -> None:
     opened.engine = Memory(opened.engine.n_vocab, n_ctx=64)
-    with Generation(Options("a", max_tokens=0, temperature=0.0)) as generation:
+    with Generation(Options("a", max_tokens=max_tokens, temperature=0.0)) as generation:
+        text = "".join(generation)
+    assert generation.figures.prompt_tokens == 2
+    assert (generation.figures.tokens, generation.figures.finish) == (tokens, finish)
+    assert bool(text) == bool(tokens)
+
+
+def test_a_text_that_a_stop_string_ends_says_so(opened: Opened) -> None:
+    stop = completed(opened, **GREEDY)[9:13]
+    with Generation(Options(PROMPT, stop=stop, **GREEDY)) as generation:
         "".join(generation)
-    assert generation.figures.prompt_tokens + generation.figures.tokens == 64
+    assert generation.figures.finish == "stop"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"temperature": value} for value in (-1, float("nan"), float("inf"))),
+        *({"top_p": 7}, {"min_p": 2}, {"top_k": -1}, {"top_k": 2**31}, {"repeat_penalty": 0}),
+        *({"seed": 2**32 - 1}, {"seed": -2}, {"max_tokens": -2}),
+        *({"n_ctx": -1}, {"n_ctx": 2_000_000}, {"threads": 0}, {"threads": 300}, {"workers": 65}),
+    ],
+)
+def test_numbers_out_of_their_range_are_refused_with_it(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"it must be a (whole )?number from"):
+        halo.generate(PROMPT, **wrong)
 
 
 def test_a_prompt_that_does_not_fit(opened: Opened) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def test_attention_groups_are_whole_blocks_of_the_output_projection(
     bounds = attention_bounds(kv, columns, block)
     assert bounds[0] == 0 and bounds[-1] == kv
     assert all(b * columns % block == 0 for b in bounds[:-1])
+
+
+@pytest.mark.parametrize("kv", [65, 96, 100, 128, 200])
+@pytest.mark.parametrize("columns", [32, 64, 96, 128, 256])
+def test_many_heads_are_at_most_64_groups_of_whole_blocks(kv: int, columns: int) -> None:
+    bounds = attention_bounds(kv, columns, 256)
+    assert len(bounds) - 1 <= 64 and bounds[-1] == kv
+    assert all(b * columns % 256 == 0 for b in bounds[:-1])
 
 
 def test_llama2_7b_in_k_quants_pairs_its_heads() -> None:
@@ -111,6 +120,22 @@ def test_another_architecture_is_named(tiny_model: TinyModel, tmp_path: Path) ->
     key = b"general.architecture\x08\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00"
     path = _patched(tiny_model("F32"), tmp_path / "qwen3.gguf", key + b"llama", key + b"qwen3")
     with pytest.raises(ModelError, match="'qwen3'"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("key", ["llama.block_count", "llama.context_length"])
+@pytest.mark.parametrize(
+    "kind, value", [(6, float("inf")), (6, float("nan")), (5, -5), (4, 0)], ids=["inf", "nan", "negative", "zero"]
+)
+def test_impossible_dimensions_are_named(
+    tiny_model: TinyModel, tmp_path: Path, key: str, kind: int, value: float
+) -> None:
+    whole = tiny_model("F32").read_bytes()
+    at = whole.index(key.encode()) + len(key)
+    number = struct.pack({4: "<I", 5: "<i", 6: "<f"}[kind], value)
+    path = tmp_path / "odd.gguf"
+    path.write_bytes(whole[:at] + struct.pack("<I", kind) + number + whole[at + 8 :])
+    with pytest.raises(ModelError, match=f"{key} (has the impossible value|is missing or not a number)"):
         open_model(path)
 
 

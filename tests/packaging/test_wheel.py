@@ -17,6 +17,7 @@ def test_a_wheel_has_the_native_module_the_demo_model_and_types(tmp_path: Path) 
     names = zipfile.ZipFile(wheel).namelist()
     assert any(n.startswith("halo/_native.") and n.endswith(".so") for n in names)
     assert {"halo/py.typed", "halo/_native.pyi", "halo/demo/halo-demo-q8_0.gguf"} <= set(names)
+    assert [n for n in names if n.endswith(".gguf")] == ["halo/demo/halo-demo-q8_0.gguf"]
     assert not any(n.startswith(("tests/", "models/", "native/")) for n in names)
     assert wheel.stat().st_size < 20 << 20
 

@@ -1,0 +1,44 @@
+"""The range of every number that a user may give, for Python (`check`) and for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number from `low` to `high`, both included; `whole` ones are integers."""
+
+    low: float
+    high: float
+    whole: bool = True
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` is in the range; not-a-number never is."""
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{'a whole number' if self.whole else 'a number'} from {self.low} to {self.high}"
+
+
+LIMITS = {
+    "max_tokens": Limit(-1, 2**31 - 1),
+    "workers": Limit(0, 64),  # a layer has no more groups than that
+    "n_ctx": Limit(0, 1 << 20),
+    "n_batch": Limit(1, 1 << 20),
+    "n_threads": Limit(1, 256),
+    "worker_threads": Limit(1, 256),
+    "temperature": Limit(0, 1000, whole=False),
+    "top_k": Limit(0, 2**31 - 1),
+    "top_p": Limit(0, 1, whole=False),
+    "min_p": Limit(0, 1, whole=False),
+    "repeat_penalty": Limit(0.01, 100, whole=False),
+    "seed": Limit(-1, 2**32 - 2),  # llama.cpp takes the highest 32-bit number for "random"
+}
+
+
+def check(**values: float | None) -> None:
+    """Raise a ValueError for a value out of its range; None is in every range."""
+    for name, value in values.items():
+        if value is not None and not LIMITS[name].holds(value):
+            raise ValueError(f"{name} is {value}; it must be {LIMITS[name]}.")
