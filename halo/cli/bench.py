@@ -1,42 +1,58 @@
-"""`halo bench`: measure a part of HALO; `sync` is the exchange without any computing."""
+"""`halo bench`: measures a part of HALO; what is measured, and how, is in `halo.bench`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from typing import Any
+from pathlib import Path
 
 from halo.cell.hub import Cell
 from halo.cli.console import patience, say
 from halo.cli.options import Commands, add_cell, add_model, broker_of, command, positive, within
 
-_WHAT = "measure syncs: one message to every worker and one answer from each, nothing computed"
-_EXAMPLES = """\
+_SYNC = "measure syncs: one message to every worker and one answer from each, nothing computed"
+_SYNC_EXAMPLES = """\
   halo bench sync --workers 4                     four workers on this machine
   halo bench sync --workers 3 --broker mqtt://pi1 --tokens 200 --json
 
 The messages are those of one token of TinyLlama 1.1B: 44 syncs of 2048 values.
 """
-_SYNCS = 44  # of a token: two in each of 22 layers
-_VALUES = 2048
-_REQUEST = _VALUES // 32 * 34  # bytes, as Q8_0
-_REPLY = _VALUES * 4  # bytes, as `fixed`
+_KERNELS = "measure this machine's kernels, next to llama.cpp's where it is installed"
+_KERNELS_EXAMPLES = """\
+  halo bench kernels
+  HALO_ISA=avx2 halo bench kernels --json         another variant than the best
+
+One thread, 5632 x 2048 weights: from memory, from the cache, and with 32 rows of a prompt.
+A ratio above 1 means that HALO is the faster one.
+"""
+_MODEL = "measure whole models on this device, next to llama.cpp where it is installed"
+_MODEL_EXAMPLES = """\
+  halo bench model -m model.gguf                  time per token and prompt speed, 1 and 2 threads
+  halo bench model -m model.gguf --context 1900 --json
+"""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("bench", help="measure a part of HALO")
     parts = parser.add_subparsers(title="what to measure", metavar="PART", required=True)
-    sync = command(parts, "sync", _WHAT, _EXAMPLES, run)
+    sync = command(parts, "sync", _SYNC, _SYNC_EXAMPLES, _sync)
     add_cell(sync)
     add_model(sync)
     sync.add_argument("--workers", type=within("workers", least=1), required=True, metavar="N", help="how many workers")
     sync.add_argument("--tokens", type=positive, default=50, metavar="N", help="how many times 44 syncs (default: 50)")
-    sync.add_argument("--json", action="store_true", help="print one JSON object")
+    kernels = command(parts, "kernels", _KERNELS, _KERNELS_EXAMPLES, _kernels)
+    model = command(parts, "model", _MODEL, _MODEL_EXAMPLES, _model)
+    add_model(model)
+    model.add_argument("-t", "--threads", type=positive, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    model.add_argument("--context", type=positive, metavar="N", help="also a token after so many positions")
+    for one, rounds in ((kernels, 15), (model, 5)):
+        one.add_argument("--rounds", type=positive, default=rounds, metavar="N", help=f"medians of (default: {rounds})")
+    for part in (sync, kernels, model):
+        part.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Open a cell, exchange, print."""
+def _sync(args: argparse.Namespace) -> int:
+    from halo.bench.sync import bench_sync, print_sync
     from halo.model import demo_model, open_model
 
     model = open_model(args.model or demo_model())
@@ -44,37 +60,34 @@ def run(args: argparse.Namespace) -> int:
         patience("waiting for the workers"),
         Cell.open(model, workers=args.workers, broker=broker_of(args), cell=args.cell, n_ctx=256, log=say) as cell,
     ):
-        figures = measure(cell, args.tokens)
+        figures = bench_sync(cell, args.tokens)
     if args.json:
         print(json.dumps({"workers": args.workers, **figures}))
     else:
-        print(
-            f"sync, {args.workers} workers: median {figures['median_ms']} ms, p95 {figures['p95_ms']}, "
-            f"p99 {figures['p99_ms']}, max {figures['max_ms']}\n"
-            f"token of {_SYNCS} syncs: median {figures['token_median_ms']} ms, max {figures['token_max_ms']}"
-        )
+        print_sync(args.workers, figures)
     return 0
 
 
-def measure(cell: Cell, tokens: int) -> dict[str, Any]:
-    """Milliseconds of `tokens` x 44 syncs, after one token that warms everything up."""
-    for _ in range(_SYNCS):
-        cell.engine.probe(_REQUEST, _REPLY)
-    syncs = [1e3 * cell.engine.probe(_REQUEST, _REPLY) for _ in range(_SYNCS * tokens)]
-    sums = [sum(syncs[i : i + _SYNCS]) for i in range(0, len(syncs), _SYNCS)]
-    ordered = sorted(syncs)
+def _kernels(args: argparse.Namespace) -> int:
+    from halo.bench import bench_kernels, print_kernels
 
-    def quantile(q: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(q * len(ordered)))], 3)
+    with patience("measuring"):
+        report = bench_kernels(rounds=args.rounds)
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print_kernels(report)
+    return 0
 
-    return {
-        "syncs": len(syncs),
-        "request_bytes": _REQUEST,
-        "reply_bytes": _REPLY,
-        "median_ms": round(statistics.median(syncs), 3),
-        "p95_ms": quantile(0.95),
-        "p99_ms": quantile(0.99),
-        "max_ms": round(ordered[-1], 3),
-        "token_median_ms": round(statistics.median(sums), 1),
-        "token_max_ms": round(max(sums), 1),
-    }
+
+def _model(args: argparse.Namespace) -> int:
+    from halo.bench import bench_model, print_model
+    from halo.model import demo_model
+
+    with patience("measuring"):
+        report = bench_model(Path(args.model or demo_model()), args.threads, args.rounds, args.context or 0)
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print_model(report)
+    return 0
