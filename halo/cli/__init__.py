@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -75,8 +76,10 @@ def _drop_output() -> None:
 def _plainly(error: ValueError | MemoryError | OSError) -> str:
     if isinstance(error, MemoryError):
         return "There is not enough memory: try a smaller context (-c), or a smaller model."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The output cannot be written: {error.strerror}."
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'The output or a file'}: {error.strerror}."
+        return f"{error.filename or 'The system refuses'}: {error.strerror}."
     return str(error) or type(error).__name__
 
 

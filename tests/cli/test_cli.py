@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_line(hub_extra, model, form):
     with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
         shown = subprocess.run([*HALO, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert shown.returncode == 1
-    assert shown.stderr == "halo: error: The output or a file: No space left on device.\n"
+    assert shown.stderr == "halo: error: The output cannot be written: No space left on device.\n"
 
 
 def test_ctrl_c_while_the_commands_are_imported_is_quiet():
@@ -236,6 +236,7 @@ def test_a_cell_at_a_broker(hub_extra, model, broker, worker):
     assert json.loads(shown.stdout)["workers"] == 1
     (device,) = json.loads(halo("devices", "--broker", broker, "--json").stdout)["devices"]
     assert device["name"] == "pi2"
+    assert device["threads"] == len(os.sched_getaffinity(0))
     worker.send_signal(signal.SIGINT)
     assert worker.wait(5) == 0
     assert "no workers" in halo("devices", "--broker", broker).stdout

@@ -161,8 +161,9 @@ def test_options_out_of_range(option: str) -> None:
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no model file"):
-        HaloLlama(tmp_path / "none.gguf", engine=Memory(10))
+    for path, why in ((tmp_path / "none.gguf", "does not exist"), (tmp_path, "is not a regular file")):
+        with pytest.raises(ModelError, match=why):
+            HaloLlama(path)
     (tmp_path / "text.gguf").write_text("not a model")
     with pytest.raises(ModelError, match="cannot read the vocabulary"):
         HaloLlama(tmp_path / "text.gguf", engine=Memory(10))
