@@ -8,7 +8,6 @@ import gguf
 import numpy as np
 import sentencepiece as spm
 import torch
-
 from network import Network, gguf_names
 
 FILE_TYPES = {"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0}

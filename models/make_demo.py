@@ -14,13 +14,12 @@ from pathlib import Path
 # spinning makes a step several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import sentencepiece as spm  # noqa: E402
-import torch  # noqa: E402
-
-import gguf_file  # noqa: E402
-import training  # noqa: E402
-from network import Network  # noqa: E402
-from stories import story  # noqa: E402
+import gguf_file
+import sentencepiece as spm
+import torch
+import training
+from network import Network
+from stories import story
 
 HERE = Path(__file__).resolve().parent
 SEPARATOR = "<|endoftext|>"

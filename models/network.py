@@ -121,8 +121,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, angles: Tensor) -> Tensor:
         x = x + self.attn(self.attn_norm(x), angles)
-        x = x + self.mlp(self.ffn_norm(x))
-        return x
+        return x + self.mlp(self.ffn_norm(x))
 
 
 class Network(nn.Module):

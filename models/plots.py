@@ -57,8 +57,7 @@ def lost_thing_found(t: Teller) -> None:
     t.say('"Why are you [so sad|crying], {h}?" asked {f}.', '"What is the matter?" {f} asked.')
     t.say('"I cannot find my {t}," said {h}.', '"My {t} is gone, and I have looked everywhere," said {h}.')
     t.say(
-        '"When did you have it last?" asked {f}. {h} thought for a moment. "When I was '
-        'playing {p.at}," {h.he} said.',
+        '"When did you have it last?" asked {f}. {h} thought for a moment. "When I was playing {p.at}," {h.he} said.',
         '"Where did you play this morning?" asked {f}. "I played {p.at}," said {h}.',
     )
     t.say(
@@ -121,9 +120,7 @@ def sharing(t: Teller) -> None:
         '"Of course," said {h}. "Take one, and take one more for later."',
         "{h} did not think for long. {h.He} sat down and shared the {c.many} with {f}.",
     )
-    t.say(
-        '"Thank you," said {f}. "I will never forget this."', "{f} ate and smiled. {f.He} felt much better."
-    )
+    t.say('"Thank you," said {f}. "I will never forget this."', "{f} ate and smiled. {f.He} felt much better.")
     detour(t)
     t.paragraph()
     t.say("A little later, {h} met {o.intro}.", "Soon {h} saw {o.intro} {s.at}.")
@@ -138,9 +135,7 @@ def sharing(t: Teller) -> None:
         "On the way home {h} hurt {h.his} foot and could not walk.",
     )
     t.say('"Help!" {h.he} called. "Please help me!"', "{h.He} called for help as loudly as {h.he} could.")
-    t.say(
-        "{f} and {o} heard {h.his} voice and came running.", "{f} heard it first, and {f.he} ran to get {o}."
-    )
+    t.say("{f} and {o} heard {h.his} voice and came running.", "{f} heard it first, and {f.he} ran to get {o}.")
     last = t.paragraphs[-1][0]
     if "hole" in last:
         t.say(
@@ -190,9 +185,7 @@ def rescue(t: Teller) -> None:
     )
     t.paragraph()
     morning(t)
-    t.say(
-        "{h} was walking {p.to}.", "{h} went {p.to} to {hobby}.", "{h} went out for a walk and came {p.to}."
-    )
+    t.say("{h} was walking {p.to}.", "{h} went {p.to} to {hobby}.", "{h} went out for a walk and came {p.to}.")
     sky(t)
     t.say(
         'Suddenly {h.he} heard a [small|thin|sad] voice. "Help me, please!"',
@@ -393,9 +386,7 @@ def fear_overcome(t: Teller) -> None:
 def broken(t: Teller) -> None:
     """Something is broken, the truth is told, and it is put together again."""
     opening(t)
-    t.use(
-        t=make_thing(t.rng, FRAGILE), x=t.rng.choice(("the cat", "the wind", "a bird")), c=t.rng.choice(FOODS)
-    )
+    t.use(t=make_thing(t.rng, FRAGILE), x=t.rng.choice(("the cat", "the wind", "a bird")), c=t.rng.choice(FOODS))
     t.say(
         "In the house there was {t.a}. It belonged to {h.his} {r.kind}, and it was very dear to {r.him}.",
         "{h.His} {r.kind} had {t.a}. It stood on a high shelf, and nobody was allowed to touch it.",
@@ -411,9 +402,7 @@ def broken(t: Teller) -> None:
         "The {t} fell to the floor and broke into [many|three|a hundred] pieces.",
         "Crash! The {t} fell down and broke.",
     )
-    t.say(
-        '"Oh no!" {h.he} whispered. "What have I done?"', "{h} turned pale. {h.His} heart was beating fast."
-    )
+    t.say('"Oh no!" {h.he} whispered. "What have I done?"', "{h} turned pale. {h.His} heart was beating fast.")
     t.paragraph()
     t.say(
         "{h} hid the pieces [under the bed|behind the curtain|in a box|under the carpet].",
@@ -446,9 +435,7 @@ def broken(t: Teller) -> None:
         '"I broke the {t}," {h.he} said. "I am very sorry."',
         '"I have to tell you something," {h.he} said. "It was me. I broke the {t} with my ball."',
     )
-    t.say(
-        "{h.His} {r.kind} was quiet for a moment.", "{h.His} {r.kind} looked at the pieces and then at {h}."
-    )
+    t.say("{h.His} {r.kind} was quiet for a moment.", "{h.His} {r.kind} looked at the pieces and then at {h}.")
     t.say(
         '"I am sad about the {t.bare}," {r.he} said, "but I am glad that you told me the truth."',
         '"Thank you for telling me," {r.he} said. "That was very brave."',
@@ -514,8 +501,7 @@ def race(t: Teller) -> None:
 def race_asleep(t: Teller) -> None:
     """The fast one sleeps, and the patient one wins."""
     t.say(
-        'After half of the way {f} looked back. "{h} is so far behind," {f.he} '
-        'said. "I have time for a nap."',
+        'After half of the way {f} looked back. "{h} is so far behind," {f.he} said. "I have time for a nap."',
         "Halfway, {f} came to {s} and saw some {c.many}. {f.He} stopped to eat, and {f.he} ate too many.",
     )
     t.say(
@@ -605,9 +591,7 @@ def gift(t: Teller) -> None:
     """It is a friend's birthday and there is no money: the hero makes the gift."""
     opening(t)
     noun, make, made, material = t.rng.choice(MATERIALS)
-    t.use(
-        t=Thing(noun, t.rng.choice(COLOURS)), make=make, made=made, material=material, c=t.rng.choice(FOODS)
-    )
+    t.use(t=Thing(noun, t.rng.choice(COLOURS)), make=make, made=made, material=material, c=t.rng.choice(FOODS))
     t.say("{h.His} best friend was {f.intro}.", "{h} had a very good friend, {f.intro}.")
     t.paragraph()
     morning(t)
@@ -687,9 +671,7 @@ def trade(t: Teller) -> None:
     t.paragraph()
     morning(t)
     t.say("{h} took the {a} and went {p.to}.", "{h} went {p.to} with the {a}.")
-    t.say(
-        "There {h.he} met {f.intro}, who had {b.a}.", "There {h.he} saw {f.intro}. {f.He} was carrying {b.a}."
-    )
+    t.say("There {h.he} met {f.intro}, who had {b.a}.", "There {h.he} saw {f.intro}. {f.He} was carrying {b.a}.")
     t.say(
         '"What a nice {a.bare}!" said {f}. "I need one so much. Will you trade it for my {b}?"',
         '"I have looked for {a.a} for so long," said {f}. "I will give you my {b} for it."',
@@ -714,9 +696,7 @@ def trade(t: Teller) -> None:
         "So {o} got the {b}, and {h} got the {c}.",
     )
     t.paragraph()
-    t.say(
-        "At last {h} came {s.to} and met {e.intro}.", "In the afternoon {h} came to the house of {e.intro}."
-    )
+    t.say("At last {h} came {s.to} and met {e.intro}.", "In the afternoon {h} came to the house of {e.intro}.")
     t.say(
         '"That is just the {c.bare} I have been looking for," said {e}.',
         '"What a beautiful {c.bare}!" said {e}. "I had one like that when I was young."',
@@ -962,8 +942,7 @@ def building(t: Teller) -> None:
     buildings = [
         b
         for b in BUILDINGS
-        if (b[0] == "snowman") <= (t.weather.adjective == "snowy")
-        and (b[0] != "sandcastle" or t.weather.fair)
+        if (b[0] == "snowman") <= (t.weather.adjective == "snowy") and (b[0] != "sandcastle" or t.weather.fair)
     ]
     opening(t)
     what, material, tool = t.rng.choice(buildings)
@@ -1156,9 +1135,7 @@ def lost_child(t: Teller) -> None:
     )
     t.paragraph()
     morning(t)
-    t.say(
-        "{h} went {p.to} and heard somebody crying.", "{p.at}, {h} heard a small voice. Somebody was crying."
-    )
+    t.say("{h} went {p.to} and heard somebody crying.", "{p.at}, {h} heard a small voice. Somebody was crying.")
     t.say("It was {b.intro}, all alone.", "There sat {b.intro}. {b.He} was all alone.")
     t.say('"What is the matter?" asked {h}.', '"Why are you crying, little one?" asked {h}.')
     t.say(
@@ -1231,9 +1208,7 @@ def new_friend(t: Teller) -> None:
     opening(t, at_once=False)
     t.use(c=t.rng.choice(FOODS), rumour=t.rng.choice(("proud", "strange", "unfriendly", "silly")))
     t.paragraph()
-    t.say(
-        "One day, a new family moved into the house near {p}.", "One day, somebody new came to live near {p}."
-    )
+    t.say("One day, a new family moved into the house near {p}.", "One day, somebody new came to live near {p}.")
     t.say("It was {f.intro}.", "There was {f.intro}, whom nobody knew.")
     morning(t)
     t.say(
@@ -1386,9 +1361,7 @@ def garden(t: Teller) -> None:
 def errand(t: Teller) -> None:
     """Something has to be carried to a relative, past places named by the way, and a promise is kept."""
     opening(t)
-    t.use(
-        c=t.rng.choice(FOODS), k=t.rng.choice(("grandmother", "aunt", "godmother")), g=make_thing(t.rng, TOYS)
-    )
+    t.use(c=t.rng.choice(FOODS), k=t.rng.choice(("grandmother", "aunt", "godmother")), g=make_thing(t.rng, TOYS))
     t.paragraph()
     morning(t)
     t.say(
@@ -1405,9 +1378,7 @@ def errand(t: Teller) -> None:
         '"Be home before it is dark," she said.',
     )
     promise = next(w for w in ("stop", "eat", "dark") if w in t.paragraphs[-1][-1])
-    t.say(
-        '"I promise," said {h}, and {h.he} took the basket.', "{h} promised it and went off with the basket."
-    )
+    t.say('"I promise," said {h}, and {h.he} took the basket.', "{h} promised it and went off with the basket.")
     sky(t)
     t.paragraph()
     t.say("Soon {h} came {p.to}. There {h.he} met {f.intro}.", "{p.at}, {f.intro} was waiting.")
@@ -1494,8 +1465,7 @@ def errand_obstacle(t: Teller) -> None:
         )
     elif "ditch" in block:
         t.say(
-            "They found a strong board and put it over the ditch. {h} carried the "
-            "basket across, step by step.",
+            "They found a strong board and put it over the ditch. {h} carried the basket across, step by step.",
             "{f} jumped first. Then {h} handed over the basket and jumped too.",
         )
     else:
@@ -1532,9 +1502,7 @@ def cry_wolf(t: Teller) -> None:
         "{f} and {o} left their work {p.at} and came running.",
         "{f}, who was working {p.at}, and {o}, who was resting {q.at}, ran as fast as they could.",
     )
-    t.say(
-        "But nothing had happened. {h} only laughed.", '"It was only a joke," said {h}, and {h.he} laughed.'
-    )
+    t.say("But nothing had happened. {h} only laughed.", '"It was only a joke," said {h}, and {h.he} laughed.')
     t.say('"That is not funny," said {f}.', "{f} and {o} went back and were angry.")
     sky(t)
     t.paragraph()
@@ -1632,9 +1600,7 @@ def shelter(t: Teller) -> None:
         '"Where there is room for two, there is room for three," said {h}. "Come in!"',
         '"If we move closer, there is room for one more," said {h}.',
     )
-    t.say(
-        "So they moved closer, and {o} sat down between them.", "{o} thanked {h} and sat down on the floor."
-    )
+    t.say("So they moved closer, and {o} sat down between them.", "{o} thanked {h} and sat down on the floor.")
     t.paragraph()
     t.say("Late at night there was a third knock, very softly.", "Then they heard a third knock.")
     t.say("It was {e.intro}, who was very tired.", "In front of the door stood {e.intro}, shaking with cold.")

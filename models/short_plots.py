@@ -70,9 +70,7 @@ def spilled(t: Teller) -> None:
         '"I have {c.a} too," said {f}. "We can share it."',
         "{f} broke {f.his} own {c.one} in two and gave one half to {h}.",
     )
-    t.say(
-        "So they sat {p.at} and each of them ate one half.", "{h} dried {h.his} tears, and they ate together."
-    )
+    t.say("So they sat {p.at} and each of them ate one half.", "{h} dried {h.his} tears, and they ate together.")
     t.say(
         '"Half of {c.a} with a friend is better than a whole one alone," said {h}.',
         '"Tomorrow I will bring you a whole {c.one}," said {h}, and {h.he} did.',
@@ -169,9 +167,7 @@ def night_sky(t: Teller) -> None:
         'Then {e.intro} came by. "What are you looking for?" asked {e}.',
         "{e.intro} saw {h.him} and asked what {h.he} was doing.",
     )
-    t.say(
-        '"I want to go to {body}," said {h}, "but I cannot reach it."', '"I want to touch {body}," said {h}.'
-    )
+    t.say('"I want to go to {body}," said {h}, "but I cannot reach it."', '"I want to touch {body}," said {h}.')
     t.say(
         "{e.Cap} took {h.him} {p.to}, where there was a bowl of clear water.",
         "{e.Cap} smiled and filled a bowl with water.",
@@ -181,9 +177,7 @@ def night_sky(t: Teller) -> None:
         "{h} looked into the bowl and saw {body}, shining in the water.",
     )
     t.say("{h} touched the water and laughed.", '"Now I have touched {body}!" cried {h}.')
-    moral(
-        t, "beautiful things can be nearer than they seem", "it is good to ask somebody who is old and wise"
-    )
+    moral(t, "beautiful things can be nearer than they seem", "it is good to ask somebody who is old and wise")
     close(t)
 
 
@@ -198,8 +192,7 @@ def surprise(t: Teller) -> None:
     )
     t.say(
         '{h} went to see {h.his} friend {f}, but {f} said, "I have no time today."',
-        '"Do you know what day it is?" {h} asked {h.his} friend {f}. "No," said {f}, and {f.he} hurried '
-        "away.",
+        '"Do you know what day it is?" {h} asked {h.his} friend {f}. "No," said {f}, and {f.he} hurried away.',
     )
     t.say(
         "{h} met {o.intro}, but {o.he} did not remember it either.",

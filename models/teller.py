@@ -90,8 +90,7 @@ def opening(t: Teller, alone: bool = False, at_once: bool = True) -> None:
     if t.begun:
         t.use(weather=t.weather.adjective, sky=t.rng.choice(t.weather.morning))
         t.say(
-            "One {weather} [day|morning], {h.intro} [woke up early|looked out of the "
-            "window|opened the door]. {sky}",
+            "One {weather} [day|morning], {h.intro} [woke up early|looked out of the window|opened the door]. {sky}",
             "It was a {weather} morning. {sky} {h.Intro} [woke up early|looked out of the window].",
         )
         t.say("{h} lived {home}.", "{h.He} lived {home}{shared}.")
@@ -132,8 +131,7 @@ def morning(t: Teller) -> None:
         return
     t.use(weather=t.weather.adjective, sky=t.rng.choice(t.weather.morning))
     t.say(
-        "One {weather} [day|morning], {h} [woke up early|got up early|looked out of the "
-        "window|opened the door]. {sky}",
+        "One {weather} [day|morning], {h} [woke up early|got up early|looked out of the window|opened the door]. {sky}",
         "It was a {weather} [day|morning]. {sky}",
         "One morning, {h} woke up [early|and looked outside|and smiled]. {sky}",
     )
@@ -168,8 +166,7 @@ def bedtime(t: Teller, deed: str) -> None:
         "That evening, {h} told {h.his} [mother|father|family] [all about|everything about] {deed}.",
         "At home, {h} told the story of {deed}, [again and again|from the beginning to the end].",
         "When {h} lay in bed that night, {h.he} thought about {deed}.",
-        '"What did you do today?" asked {h.his} [mother|father|grandmother]. {h} '
-        "[smiled and |]told about {deed}.",
+        '"What did you do today?" asked {h.his} [mother|father|grandmother]. {h} [smiled and |]told about {deed}.',
     )
     t.say(
         "{h} [closed {h.his} eyes|went to bed] and fell asleep with a smile.",
@@ -238,9 +235,7 @@ def detour_stranger(t: Teller) -> None:
         t.say('"Thank you, {h}," said {x}. "You are very kind."')
     else:
         t.say('"I have something important to do," said {h}[ politely|].')
-        t.say(
-            '"Then I wish you good luck," said {x}.', '"Then do not let me stop you," said {x} with a smile.'
-        )
+        t.say('"Then I wish you good luck," said {x}.', '"Then do not let me stop you," said {x} with a smile.')
     t.say("{h} waved and went on.", "{h} said goodbye and walked on.")
 
 
@@ -266,6 +261,4 @@ def detour_bridge(t: Teller) -> None:
         "{h} walked [slowly and carefully|step by step], and did not look down.",
         "{h} was a little afraid, but {h.he} took a deep breath and went across.",
     )
-    t.say(
-        '"That was not so hard," {h.he} said on the other side.', "On the other side {h.he} felt very proud."
-    )
+    t.say('"That was not so hard," {h.he} said on the other side.', "On the other side {h.he} felt very proud.")

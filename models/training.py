@@ -6,17 +6,16 @@ import ctypes
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import sentencepiece as spm
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from network import Network, Shape
 from stories import story
+from torch import Tensor
+from torch.nn import functional as F
 
 BOS, EOS = 1, 2
 TOKENIZER_STORIES = 6000
@@ -36,7 +35,7 @@ class Settings:
     other_rate: float = 3e-3
     warmup: int = 30
     weight_decay: float = 0.1
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
 
 def keep_memory() -> None:

@@ -191,16 +191,8 @@ TRAITS = (
     "merry polite busy playful"
 ).split()
 ELDERS = (
-    [
-        Elder(f"old {k}", f)
-        for k in ("owl", "tortoise", "toad", "horse", "crow", "goose")
-        for f in (True, False)
-    ]
-    + [
-        Elder(k, f, True)
-        for k in ("baker", "miller", "gardener", "shopkeeper", "teacher")
-        for f in (True, False)
-    ]
+    [Elder(f"old {k}", f) for k in ("owl", "tortoise", "toad", "horse", "crow", "goose") for f in (True, False)]
+    + [Elder(k, f, True) for k in ("baker", "miller", "gardener", "shopkeeper", "teacher") for f in (True, False)]
     + [Elder(k, False, True) for k in ("old fisherman", "farmer", "postman", "woodcutter", "blacksmith")]
     + [Elder(k, True, True) for k in ("old shepherdess", "weaver", "seamstress", "beekeeper", "librarian")]
 )
@@ -416,9 +408,7 @@ def make_character(rng: Random, taken: tuple[Character, ...] = ()) -> Character:
         female = rng.random() < 0.5
         trait = rng.choice(TRAITS)
         if rng.random() < 0.5:
-            made = Character(
-                rng.choice(GIRLS if female else BOYS), "girl" if female else "boy", female, trait
-            )
+            made = Character(rng.choice(GIRLS if female else BOYS), "girl" if female else "boy", female, trait)
             if made.name not in names:
                 return made
         else:
