@@ -10,5 +10,5 @@ need_environment hub
 halo=$PWD/.venv/bin/halo
 cd "$caller" # where a relative -m or -f points
 unset HALO_BROKER # with it, --workers 3 would mean devices of that broker's cell
-echo "+ halo generate --workers 3 -p 'Once upon a time' -n 200 $*" >&2
-exec "$halo" generate --workers 3 -p "Once upon a time" -n 200 "$@"
+echo "+ halo generate --workers 3 -p 'Once upon a time' -n 320 $*" >&2
+exec "$halo" generate --workers 3 -p "Once upon a time" -n 320 "$@"
