@@ -19,6 +19,7 @@ from halo.errors import BrokerError, CellError
 
 BEAT_PATIENCE_S = 3.0
 """A lease whose holder has not been heard for so long may be taken over."""
+_INSIST_S = 0.5
 _RETAINED_S = 0.1
 _LAST_TIME = 2.0**40  # a document may carry any number; localtime does not take any
 
@@ -91,10 +92,11 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
     """Run the works beside the body, and end them with it; the first of HALO's errors comes out unwrapped."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-            yield
-            for task in tasks:
-                task.cancel()
+            tasks = {group.create_task(work) for work in works}
+            try:
+                yield
+            finally:
+                await _end(tasks)
     except BaseExceptionGroup as errors:
         known = errors.subgroup((BrokerError, CellError))
         while isinstance(known, BaseExceptionGroup):
@@ -102,6 +104,20 @@ async def running(*works: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
         if known is None:
             raise
         raise known from None
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel until they are gone: below Python 3.12 `wait_for`, on which aiomqtt stands, can swallow a cancellation."""
+    cancelled: asyncio.CancelledError | None = None
+    while pending := {task for task in tasks if not task.done()}:
+        for task in pending:
+            task.cancel()
+        try:
+            await asyncio.wait(pending, timeout=_INSIST_S)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _hear_lease(view: View, payload: bytes) -> None:

@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from halo.errors import BrokerError, CellError
 _QUEUE = 64
 """Requests that may wait for the computing thread; more are not accepted, and the hub asks again."""
 
+_LAST_RESORT_S = 2.5
+"""How long a worker without a parent may take to leave in order."""
 _LEASE_RETURNS_S = 1.0
 
 
@@ -264,6 +267,9 @@ class WorkerService:
         if not os.read(sys.stdin.fileno(), 4096):
             self._loop.remove_reader(sys.stdin.fileno())
             self._stop.set()
+            last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (1,))  # nobody is left who could kill us
+            last_resort.daemon = True
+            last_resort.start()
 
     def _describe(self, native: Native) -> Profile:
         return Profile(
