@@ -92,7 +92,7 @@ def our_product(
 
     def run() -> None:
         for matrix in matrices:
-            matrix.multiply(matrix.prepare(x), 0, 0, y)
+            matrix.multiply(matrix.prepare(x), 0, y)
 
     return run
 
