@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import gguf
 import numpy as np
 import pytest
@@ -192,3 +194,23 @@ def test_bad_shapes_are_refused() -> None:
         matrix.prepare(np.ones((2, 33), np.float32))
     with pytest.raises(ValueError, match=r"known here: .*portable"):
         _native.Kernels("sse9")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="compares with llama-cpp-python's ggml")
+@everywhere
+@pytest.mark.parametrize("kind", [F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K])
+def test_errors_are_not_larger_than_llama_cpps(isa: str, kind: int) -> None:
+    """Against exact products of the dequantised weights with the unrounded activations."""
+    from halo.bench.ggml import Products, load_ggml
+
+    ggml = load_ggml()
+    if ggml is None:
+        pytest.skip("another build of ggml than this knows")
+    rows, columns = 512, 1024
+    data = weights(kind, rows, columns)
+    x = np.random.default_rng(2).standard_normal((8, columns)).astype(np.float32)
+    truth = x.astype(np.float64) @ exact(kind, data, rows).T
+    theirs = Products(ggml, ggml.ggml_backend_cpu_buffer_type(), kind, rows, [data], x)
+    theirs.run()
+    ours = product(_native.Kernels(isa).pack(kind, rows, columns, data), x, range(rows))
+    assert np.linalg.norm(ours - truth) <= 1.02 * np.linalg.norm(theirs.result() - truth)
