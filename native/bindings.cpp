@@ -381,21 +381,18 @@ struct Matrix {
     return out;
   }
 
-  // y[t, r - row_begin] for prepared rows of as many columns, from column_begin on.
-  void multiply(const py::array_t<uint8_t, py::array::c_style>& x, int row_begin, int column_begin,
+  // y[t, r - row_begin] for prepared rows.
+  void multiply(const py::array_t<uint8_t, py::array::c_style>& x, int row_begin,
                 py::array_t<float, py::array::c_style>& y) const {
-    const Type format = info(tensor.type).activation;
-    const int64_t block = info(tensor.type).block, one = static_cast<int64_t>(prepared_bytes(format, block));
-    if (x.ndim() != 2 || y.ndim() != 2 || x.shape(0) != y.shape(0) || x.shape(1) % one != 0) {
-      throw std::invalid_argument("expected prepared rows, and as many rows of results");
+    const auto stride = static_cast<py::ssize_t>(prepared_bytes(info(tensor.type).activation, tensor.cols));
+    if (x.ndim() != 2 || y.ndim() != 2 || x.shape(0) != y.shape(0) || x.shape(1) != stride) {
+      throw std::invalid_argument("expected prepared rows of the matrix's columns, and as many rows of results");
     }
-    const int64_t columns = x.shape(1) / one * block, rows = y.shape(1);
-    if (row_begin < 0 || row_begin + rows > tensor.rows || column_begin < 0 || column_begin % block != 0 ||
-        column_begin + columns > tensor.cols) {
-      throw std::invalid_argument("the slice does not lie in the matrix, or cuts a block");
+    const int64_t rows = y.shape(1);
+    if (row_begin < 0 || row_begin + rows > tensor.rows) {
+      throw std::invalid_argument("the slice does not lie in the matrix");
     }
-    const Slice slice =
-        tensor.slice(row_begin, static_cast<int>(row_begin + rows), column_begin, static_cast<int>(columns));
+    const Slice slice = tensor.slice(row_begin, static_cast<int>(row_begin + rows));
     tensor.product->matmul(slice, x.data(), x.shape(1), static_cast<int>(x.shape(0)), y.mutable_data(), rows);
   }
 
@@ -459,8 +456,7 @@ py::array_t<float> dequantize_row(int type, const py::bytes& row) {
 void bind_kernels(py::module_& m) {
   py::class_<Matrix>(m, "Matrix", "A weight matrix packed for one kernel variant.")
       .def("prepare", &Matrix::prepare, py::arg("x"))
-      .def("multiply", &Matrix::multiply, py::arg("x"), py::arg("row_begin"), py::arg("column_begin"),
-           py::arg("y").noconvert());
+      .def("multiply", &Matrix::multiply, py::arg("x"), py::arg("row_begin"), py::arg("y").noconvert());
   py::class_<Kernels>(m, "Kernels", "The kernels of one variant, for tests and benchmarks.")
       .def(py::init([](const std::string& isa) { return kernels(isa.c_str()); }), py::arg("isa"))
       .def(

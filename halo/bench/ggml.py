@@ -76,11 +76,10 @@ class Products:
         buffer_type: int,
         kind: int,
         rows: int,
-        columns: int,
         data: Sequence[bytes],
         x: NDArray[np.float32],
     ) -> None:
-        self._ggml, n = ggml, len(data)
+        self._ggml, n, columns = ggml, len(data), x.shape[1]
         self._weights = self._context(n + 8)
         self._rest = self._context(2 * n + 64, graph=True)
         extents = c.c_int64(columns), c.c_int64(rows)

@@ -92,7 +92,7 @@ def our_product(
 
     def run() -> None:
         for matrix in matrices:
-            matrix.multiply(matrix.prepare(x), 0, 0, y)
+            matrix.multiply(matrix.prepare(x), 0, y)
 
     return run
 
@@ -103,7 +103,7 @@ def their_products(
     if ggml is None:
         return []
     buffer_types = [ggml.ggml_backend_cpu_buffer_type(), ggml.repacked_buffer_type()]
-    made = [Products(ggml, b, TYPES[kind][0], ROWS, COLUMNS, [data] * copies, x) for b in buffer_types if b is not None]
+    made = [Products(ggml, b, TYPES[kind][0], ROWS, [data] * copies, x) for b in buffer_types if b is not None]
     return [p.run for p in made if p.supported]
 
 

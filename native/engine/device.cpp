@@ -15,7 +15,7 @@ namespace halo {
 
 namespace {
 
-constexpr int kChunk = 32;         // rows of the projection that one thread computes at a time
+constexpr int kChunk = 16;         // rows of the projection that are computed at a time: a multiple of every panel
 constexpr int kUnit = 16;          // rows of other products that are not split: a multiple of every variant's panel
 constexpr int kAttentionRows = 8;  // rows of a prompt that one thread attends for at a time
 
@@ -195,11 +195,12 @@ Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
   float* q = grow(q_, size_t(in.rows) * q_dim);
   std::vector<Task> tasks{{&layer.wk, {0, kv_dim}, input_for(in, layer.wk), keys, size_t(kv_dim)},
                           {&layer.wv, {0, kv_dim}, input_for(in, layer.wv), values, size_t(kv_dim)}};
-  std::vector<Span> groups;   // columns of o, which are also rows of q
+  std::vector<Share> groups;  // columns of o, which are also rows of q
   std::vector<int> kv_heads;  // of all groups in the mask
   for_each_group(mask, [&](int g) {
-    groups.push_back({layer.head_groups[g] * q_per_kv, layer.head_groups[g + 1] * q_per_kv});
-    tasks.push_back({&layer.wq, groups.back(), input_for(in, layer.wq), q, size_t(q_dim)});
+    const Span heads{layer.head_groups[g] * q_per_kv, layer.head_groups[g + 1] * q_per_kv};
+    groups.push_back({&layer.wo_groups[g], heads});
+    tasks.push_back({&layer.wq, heads, input_for(in, layer.wq), q, size_t(q_dim)});
     for (int head = layer.head_groups[g]; head < layer.head_groups[g + 1]; ++head) kv_heads.push_back(head);
   });
   multiply(tasks, in.rows);
@@ -211,9 +212,9 @@ Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
   attend(in, cache, kv_heads);
   const Rows x = activations_for(layer.wo, in.rows);
   for (int t = 0; t < in.rows; ++t) {
-    for (const Span& g : groups) activate(layer.wo, attended_.data() + size_t(t) * q_dim, g, t, x);
+    for (const Share& g : groups) activate(layer.wo, attended_.data() + size_t(t) * q_dim, g.columns, t, x);
   }
-  project(layer.wo, x, groups, layer.groups(Part::Attention), in, out);
+  project(groups, x, layer.groups(Part::Attention), in, out);
   return Refusal::None;
 }
 
@@ -243,12 +244,13 @@ void Device::mlp(const SyncInput& in, uint64_t mask, Partial& out) {
   const int ff = model_->spec.ff;
   float* gate = grow(gate_, size_t(in.rows) * ff);
   float* up = grow(up_, size_t(in.rows) * ff);
-  std::vector<Span> groups;
+  std::vector<Share> groups;
   std::vector<Task> tasks;
   for_each_group(mask, [&](int g) {
-    groups.push_back({layer.neuron_groups[g], layer.neuron_groups[g + 1]});
-    tasks.push_back({&layer.gate, groups.back(), input_for(in, layer.gate), gate, size_t(ff)});
-    tasks.push_back({&layer.up, groups.back(), input_for(in, layer.up), up, size_t(ff)});
+    const Span neurons{layer.neuron_groups[g], layer.neuron_groups[g + 1]};
+    groups.push_back({&layer.down_groups[g], neurons});
+    tasks.push_back({&layer.gate, neurons, input_for(in, layer.gate), gate, size_t(ff)});
+    tasks.push_back({&layer.up, neurons, input_for(in, layer.up), up, size_t(ff)});
   });
   multiply(tasks, in.rows);
 
@@ -256,25 +258,27 @@ void Device::mlp(const SyncInput& in, uint64_t mask, Partial& out) {
   const int n = static_cast<int>(groups.size());
   threads_.split(in.rows * n, [&](int begin, int end, int) {
     for (int i = begin; i < end; ++i) {
-      const Span& g = groups[i % n];
+      const Span& g = groups[i % n].columns;
       float* row = gate + size_t(i / n) * ff;
       k_.silu_mul(row + g.begin, up + size_t(i / n) * ff + g.begin, g.end - g.begin, row + g.begin);
       activate(layer.down, row, g, i / n, x);
     }
   });
-  project(layer.down, x, groups, layer.groups(Part::Mlp), in, out);
+  project(groups, x, layer.groups(Part::Mlp), in, out);
 }
 
-// Adds w's column blocks of all groups, times their activations, to `out`.
-void Device::project(const Tensor& w, Rows x, const std::vector<Span>& groups, int total_groups, const SyncInput& in,
-                     Partial& out) {
-  const int chunks = (static_cast<int>(w.rows) + kChunk - 1) / kChunk;
-  const size_t pairs = size_t(in.rows) * groups.size();
+// Adds each share's columns times their activations to `out`. Group by group through a thread's rows: that is the
+// order in which the weights lie in memory.
+void Device::project(const std::vector<Share>& shares, Rows x, int total_groups, const SyncInput& in, Partial& out) {
+  const int chunks = (model_->spec.d + kChunk - 1) / kChunk;
+  const size_t pairs = size_t(in.rows) * shares.size();
   squares_.assign(chunks * pairs, 0.0f);
   overflows_.assign(size_t(chunks) * in.rows, 0);
   const float limit = fixed_limit(total_groups);
   threads_.split(chunks, [&](int begin, int end, int) {
-    for (int c = begin; c < end; ++c) project_chunk(w, x, groups, limit, in, c, out);
+    for (size_t i = 0; i < shares.size(); ++i) {
+      for (int c = begin; c < end; ++c) project_chunk(shares[i], x, limit, in, c, &squares_[c * pairs + i], out);
+    }
   });
   for (int c = 0; c < chunks; ++c) {
     for (int t = 0; t < in.rows; ++t) out.range[t] |= overflows_[size_t(c) * in.rows + t];
@@ -283,31 +287,28 @@ void Device::project(const Tensor& w, Rows x, const std::vector<Span>& groups, i
   for (float& norm : out.norms) norm = std::sqrt(norm);
 }
 
-// Rows chunk * kChunk and on of w, for all rows of the input. Groups are added in order, each rounded first in
-// `Fixed`; what is kept per chunk (squares, overflows) makes the result independent of the threads.
-void Device::project_chunk(const Tensor& w, Rows x, const std::vector<Span>& groups, float limit, const SyncInput& in,
-                           int chunk, Partial& out) {
-  const int d = model_->spec.d, n_groups = static_cast<int>(groups.size());
+// Rows chunk * kChunk and on, for all rows of the input; each group's output is rounded before it is added in
+// `Fixed`. What is kept per chunk (squares, overflows) makes the result independent of the threads.
+// squares[t * groups of the mask] is of input row t.
+void Device::project_chunk(const Share& share, Rows x, float limit, const SyncInput& in, int chunk, float* squares,
+                           Partial& out) {
+  const int d = model_->spec.d, groups = static_cast<int>(out.norms.size()) / in.rows;
   const int first = chunk * kChunk, n = std::min(kChunk, d - first);
-  const Type format = info(w.type).activation;
   float y[kMaxRows * kChunk];
-  for (int g = 0; g < n_groups; ++g) {
-    const int column = groups[g].begin, columns = groups[g].end - column;
-    w.product->matmul(w.slice(first, first + n, column, columns), x.data + prepared_bytes(format, column), x.stride,
-                      in.rows, y, kChunk);
-    for (int t = 0; t < in.rows; ++t) {
-      const float* row = y + t * kChunk;
-      float* squares = &squares_[(size_t(chunk) * in.rows + t) * n_groups + g];
-      if (in.format == PartialFormat::Fixed) {
-        const float scale = std::ldexp(1.0f, kFixedBits - in.exponents[t]);
-        const bool fits = k_.add_fixed(row, n, scale, limit, out.fixed.data() + size_t(t) * d + first, squares);
-        if (!fits) overflows_[size_t(chunk) * in.rows + t] = 1;
-      } else {
-        float* sum = out.f32.data() + size_t(t) * d + first;
-        for (int r = 0; r < n; ++r) {
-          *squares += row[r] * row[r];
-          sum[r] += row[r];
-        }
+  share.w->product->matmul(share.w->slice(first, first + n),
+                           x.data + prepared_bytes(info(share.w->type).activation, share.columns.begin), x.stride,
+                           in.rows, y, kChunk);
+  for (int t = 0; t < in.rows; ++t, squares += groups) {
+    const float* row = y + t * kChunk;
+    if (in.format == PartialFormat::Fixed) {
+      const float scale = std::ldexp(1.0f, kFixedBits - in.exponents[t]);
+      const bool fits = k_.add_fixed(row, n, scale, limit, out.fixed.data() + size_t(t) * d + first, squares);
+      if (!fits) overflows_[size_t(chunk) * in.rows + t] = 1;
+    } else {
+      float* sum = out.f32.data() + size_t(t) * d + first;
+      for (int r = 0; r < n; ++r) {
+        *squares += row[r] * row[r];
+        sum[r] += row[r];
       }
     }
   }

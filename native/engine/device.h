@@ -79,6 +79,10 @@ class Device {
   struct Span {  // a run of rows or columns, one group's
     int begin, end;
   };
+  struct Share {  // a group's part of the projection back to the residual
+    const Tensor* w;
+    Span columns;
+  };
   struct Rows {  // prepared activations, or a place for them
     uint8_t* data;
     size_t stride;
@@ -107,10 +111,9 @@ class Device {
   void prepare_rotations(const SyncInput& in);
   void rotate(float* x, int heads, int t) const;
   void store_keys_and_values(const SyncInput& in, const float* keys, const float* values, Cache& cache);
-  void project(const Tensor& w, Rows x, const std::vector<Span>& groups, int total_groups, const SyncInput& in,
-               Partial& out);
-  void project_chunk(const Tensor& w, Rows x, const std::vector<Span>& groups, float limit, const SyncInput& in,
-                     int chunk, Partial& out);
+  void project(const std::vector<Share>& shares, Rows x, int total_groups, const SyncInput& in, Partial& out);
+  void project_chunk(const Share& share, Rows x, float limit, const SyncInput& in, int chunk, float* squares,
+                     Partial& out);
 
   std::shared_ptr<const Model> model_;
   const Kernels& k_;

@@ -2,6 +2,7 @@
 #include "engine/model.h"
 
 #include <stdexcept>
+#include <utility>
 
 #include "engine/pack.h"
 
@@ -89,15 +90,30 @@ void Model::finish() {
 }
 
 void Model::pack(const Kernels& kernels, bool release) {
-  std::vector<Tensor*> all{&output};
-  for (Layer& l : layers) all.insert(all.end(), {&l.wq, &l.wk, &l.wv, &l.wo, &l.gate, &l.up, &l.down});
+  std::vector<std::pair<Tensor, std::vector<Tensor*>>> all;  // of the file, and what it becomes
+  const auto whole = [&](Tensor& t) { all.push_back({t, {&t}}); };
+  const auto by_columns = [&](const Tensor& t, const Bounds& bounds, int per_unit, std::vector<Tensor>& groups) {
+    all.push_back({t, {}});
+    groups.resize(bounds.size() - 1);
+    for (size_t g = 0; g < groups.size(); ++g) {
+      groups[g] = columns_of(t, bounds[g] * per_unit, bounds[g + 1] * per_unit);
+      all.back().second.push_back(&groups[g]);
+    }
+  };
+  whole(output);
+  for (Layer& l : layers) {
+    for (Tensor* t : {&l.wq, &l.wk, &l.wv, &l.gate, &l.up}) whole(*t);
+    by_columns(l.wo, l.head_groups, spec.heads_per_kv() * spec.head_dim, l.wo_groups);
+    by_columns(l.down, l.neuron_groups, 1, l.down_groups);
+  }
   size_t total = 0;
-  for (const Tensor* t : all) total += packed_bytes(*t, kernels);
+  for (const auto& [plain, parts] : all) {
+    for (const Tensor* t : parts) total += packed_bytes(*t, kernels);
+  }
   packed = Memory(total);
-  for (Tensor* t : all) {
-    const Tensor plain = *t;
-    *t = halo::pack(plain, kernels, packed);
-    if (release && t->data != plain.data) release_pages(plain.data, plain.bytes());
+  for (const auto& [plain, parts] : all) {
+    for (Tensor* t : parts) *t = halo::pack(*t, kernels, packed);
+    if (release && packed_bytes(plain, kernels) != 0) release_pages(plain.data, plain.bytes());
   }
 }
 

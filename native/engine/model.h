@@ -22,10 +22,9 @@ struct Tensor {
   const uint8_t* row(int64_t r) const { return data + r * panel_bytes; }  // not of a packed tensor
   const float* f32() const { return reinterpret_cast<const float*>(data); }
   size_t bytes() const { return row_bytes(type, cols) * static_cast<size_t>(rows); }  // in the file
-  Slice slice(int row_begin, int row_end, int column_begin, int columns) const {
-    return {data, panel_bytes, row_begin, row_end, column_begin, columns};
+  Slice slice(int row_begin, int row_end) const {
+    return {data, panel_bytes, row_begin, row_end, static_cast<int>(cols)};
   }
-  Slice slice(int row_begin, int row_end) const { return slice(row_begin, row_end, 0, static_cast<int>(cols)); }
 };
 
 struct Spec {
@@ -45,15 +44,17 @@ using Bounds = std::vector<int>;
 inline constexpr int kMaxGroups = 64;  // a mask of groups has 64 bits
 
 struct Layer {
-  Tensor attn_norm;                  // (d)
-  Tensor wq;                         // (heads * head_dim, d)
-  Tensor wk, wv;                     // (kv_dim, d)
-  Tensor wo;                         // (d, heads * head_dim)
-  Tensor ffn_norm;                   // (d)
-  Tensor gate, up;                   // (ff, d)
-  Tensor down;                       // (d, ff)
-  Bounds head_groups;                // in KV heads
-  Bounds neuron_groups;              // in neurons
+  Tensor attn_norm;      // (d)
+  Tensor wq;             // (heads * head_dim, d)
+  Tensor wk, wv;         // (kv_dim, d)
+  Tensor wo;             // (d, heads * head_dim)
+  Tensor ffn_norm;       // (d)
+  Tensor gate, up;       // (ff, d)
+  Tensor down;           // (d, ff)
+  Bounds head_groups;    // in KV heads
+  Bounds neuron_groups;  // in neurons
+  // The columns of o and of down that belong to each group: packed one by one, so that a group lies together.
+  std::vector<Tensor> wo_groups, down_groups;
   Type attention_input = Type::F32;  // format of the layer input that q, k and v consume
   Type mlp_input = Type::F32;        // the same for gate and up
 

@@ -17,6 +17,13 @@ size_t panels(const Tensor& plain, const Product& product) {
 
 }  // namespace
 
+Tensor columns_of(const Tensor& plain, int begin, int end) {
+  Tensor some = plain;
+  some.data += row_bytes(plain.type, begin);
+  some.cols = end - begin;
+  return some;
+}
+
 size_t packed_bytes(const Tensor& plain, const Kernels& kernels) {
   const Product& product = *kernels.product(plain.type);
   if (product.pack == nullptr) return 0;

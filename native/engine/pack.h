@@ -6,6 +6,9 @@
 
 namespace halo {
 
+// Columns begin .. end - 1 of a tensor of the file; both are at a block's start.
+Tensor columns_of(const Tensor& plain, int begin, int end);
+
 // What `pack` takes from memory; 0 where rows stay as they are in the file.
 size_t packed_bytes(const Tensor& plain, const Kernels& kernels);
 

@@ -14,12 +14,12 @@
 
 namespace halo {
 
-// Some rows and columns of a weight matrix, as a variant keeps it.
+// Some rows of a weight matrix, as a variant keeps it.
 struct Slice {
-  const uint8_t* data;        // of the whole matrix
-  size_t panel_bytes;         // from one panel of rows to the next
-  int row_begin, row_end;     // any rows; whole panels are quickest
-  int column_begin, columns;  // whole blocks
+  const uint8_t* data;     // of the whole matrix
+  size_t panel_bytes;      // from one panel of rows to the next
+  int row_begin, row_end;  // any rows; whole panels are quickest
+  int columns;             // of the matrix, whole blocks
 };
 
 // How a variant keeps weights of one type, and multiplies with them.
@@ -30,7 +30,7 @@ struct Product {
   // read the file itself.
   void (*pack)(const uint8_t* w, size_t w_stride, int rows, int blocks, uint8_t* out);
   // y[t * y_stride + r] = dot(row row_begin + r of w, row t of x), for all rows of the slice and t < T.
-  // x: prepared activations for the slice's columns, x_stride in bytes.
+  // x: prepared activations, x_stride in bytes.
   void (*matmul)(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride);
 };
 

@@ -69,11 +69,10 @@ void products(const Kernels& k, Type type) {
       for (const int T : {1, 2, 9}) {
         const int begin = static_cast<int>(drawn() % rows),
                   end = begin + 1 + static_cast<int>(drawn() % (rows - begin));
-        const int column = static_cast<int>(drawn() % (columns / grain)) * grain;
-        auto x = prepared(k, info(type).activation, T, columns - column);
+        auto x = prepared(k, info(type).activation, T, columns);
         auto y = exactly<float>(static_cast<size_t>(T) * (end - begin));
-        product.matmul({data, panel_bytes, begin, end, column, columns - column}, x.get(),
-                       prepared_bytes(info(type).activation, columns - column), T, y.get(), end - begin);
+        product.matmul({data, panel_bytes, begin, end, columns}, x.get(),
+                       prepared_bytes(info(type).activation, columns), T, y.get(), end - begin);
       }
     }
   }

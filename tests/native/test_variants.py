@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from halo import _native
+from halo.model import open_model
 from tests.conftest import TinyModel
 from tests.tiny_gguf import K_SHAPE, Shape, write_tiny
 
@@ -69,3 +70,18 @@ def test_packed_weights_are_not_in_memory_twice(kind: str, tmp_path: Path) -> No
     path = write_tiny(tmp_path / "larger.gguf", kind, Shape(d=2048, n_layers=2, n_heads=16, n_kv_heads=4, ff=8192))
     done = subprocess.run([sys.executable, "-c", RESIDENT, path], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 1.05 * path.stat().st_size + (2 << 20)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_an_error_that_says_so(
+    scale: float, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    good = open_model(tiny_model("Q4_0"))
+    damaged = bytearray(good.path.read_bytes())
+    at = good.file.tensors["blk.1.ffn_up.weight"].offset
+    damaged[at : at + 2] = np.float16(scale).tobytes()
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(damaged)
+    engine = _native.Engine(open_model(path).native, 32)
+    with pytest.raises(_native.NativeError, match="not finite"):
+        engine.forward(0, np.arange(3, 8, dtype=np.int32))

@@ -8,12 +8,16 @@ namespace halo {
 namespace {
 namespace avx2 {
 
-// The largest |x| of 8 * N floats; NaN counts as nothing.
+// max|x| / 127 of 8 * N floats, or NaN if there is one among them: a damaged weight must not look like a zero.
 template <int N>
-inline float largest_of(const float* x) {
-  __m256 largest = _mm256_setzero_ps();
-  for (int i = 0; i < N; ++i) largest = _mm256_max_ps(abs(load(x + 8 * i)), largest);
-  return largest_lane(largest);
+inline float scale_of(const float* x) {
+  __m256 largest = _mm256_setzero_ps(), nan = largest;
+  for (int i = 0; i < N; ++i) {
+    const __m256 v = load(x + 8 * i);
+    largest = _mm256_max_ps(abs(v), largest);
+    nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  }
+  return _mm256_movemask_ps(nan) != 0 ? __builtin_nanf("") : largest_lane(largest) / 127.0f;
 }
 
 // Rounded half away from zero: adding the float just below a half rounds as std::round does.
@@ -33,7 +37,7 @@ inline __m128i round_to_int8(const float* x, __m256 inverse) {  // 16 of them
 }
 
 inline void quantize_q8_0(const float* x, BlockQ8_0* out) {
-  const float scale = largest_of<4>(x) / 127.0f;
+  const float scale = scale_of<4>(x);
   const __m256 inverse = _mm256_set1_ps(scale != 0.0f ? 1.0f / scale : 0.0f);
   out->scale = f32_to_f16(scale);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out->values), round_to_int8(x, inverse));
@@ -41,7 +45,7 @@ inline void quantize_q8_0(const float* x, BlockQ8_0* out) {
 }
 
 inline void quantize_q8_k(const float* x, BlockQ8_K* out) {
-  out->scale = largest_of<32>(x) / 127.0f;
+  out->scale = scale_of<32>(x);
   const __m256 inverse = _mm256_set1_ps(out->scale != 0.0f ? 1.0f / out->scale : 0.0f);
   for (int run = 0; run < 16; ++run) {
     const __m128i v = round_to_int8(x + 16 * run, inverse);

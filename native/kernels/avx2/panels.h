@@ -55,9 +55,8 @@ void tile(const uint8_t* panel, int blocks, const uint8_t* x, size_t x_stride, f
 template <typename Kernel>
 void matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
   const int blocks = w.columns / Kernel::kValues;
-  const uint8_t* base = w.data + static_cast<size_t>(w.column_begin / Kernel::kValues) * Kernel::kBytes;
   for (int first = w.row_begin / kRows * kRows; first < w.row_end; first += kRows) {
-    const uint8_t* panel = base + static_cast<size_t>(first / kRows) * w.panel_bytes;
+    const uint8_t* panel = w.data + static_cast<size_t>(first / kRows) * w.panel_bytes;
     const __m256i rows = _mm256_andnot_si256(first_lanes(w.row_begin - first), first_lanes(w.row_end - first));
     // Lane r of the panel is y[first - row_begin + r]; lanes outside the slice are masked.
     float* out = y + (static_cast<ptrdiff_t>(first) - w.row_begin);

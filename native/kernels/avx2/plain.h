@@ -59,9 +59,8 @@ void plain_tile(const uint8_t* w, const float* const* x, int n, float* y, size_t
 
 template <typename W>
 void plain_matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
-  const uint8_t* base = w.data + w.column_begin * W::kBytes;
   for (int r = w.row_begin; r < w.row_end; ++r, ++y) {
-    const uint8_t* row = base + r * w.panel_bytes;
+    const uint8_t* row = w.data + r * w.panel_bytes;
     const float* xs[2];
     int t = 0;
     for (; t + 2 <= T; t += 2) {

@@ -11,12 +11,17 @@ namespace halo {
 namespace {
 namespace avx512 {
 
-// The largest |x| of 16 * N floats; NaN counts as nothing.
+// max|x| / 127 of 16 * N floats, or NaN if there is one among them: a damaged weight must not look like a zero.
 template <int N>
-inline float largest_of(const float* x) {
+inline float scale_of(const float* x) {
   __m512 largest = _mm512_setzero_ps();
-  for (int i = 0; i < N; ++i) largest = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + 16 * i)), largest);
-  return _mm512_reduce_max_ps(largest);
+  __mmask16 nan = 0;
+  for (int i = 0; i < N; ++i) {
+    const __m512 v = _mm512_loadu_ps(x + 16 * i);
+    largest = _mm512_max_ps(_mm512_abs_ps(v), largest);
+    nan |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  }
+  return nan != 0 ? __builtin_nanf("") : _mm512_reduce_max_ps(largest) / 127.0f;
 }
 
 // Rounded half away from zero: adding the float just below a half rounds as std::round does.
@@ -29,7 +34,7 @@ inline __m128i round_to_int8(const float* x, __m512 inverse) {
 }
 
 inline void quantize_q8_0(const float* x, BlockQ8_0* out) {
-  const float scale = largest_of<2>(x) / 127.0f;
+  const float scale = scale_of<2>(x);
   const __m512 inverse = _mm512_set1_ps(scale != 0.0f ? 1.0f / scale : 0.0f);
   out->scale = static_cast<uint16_t>(_mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(scale), _MM_FROUND_TO_NEAREST_INT), 0));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out->values), round_to_int8(x, inverse));
@@ -37,7 +42,7 @@ inline void quantize_q8_0(const float* x, BlockQ8_0* out) {
 }
 
 inline void quantize_q8_k(const float* x, BlockQ8_K* out) {
-  out->scale = largest_of<16>(x) / 127.0f;
+  out->scale = scale_of<16>(x);
   const __m512 inverse = _mm512_set1_ps(out->scale != 0.0f ? 1.0f / out->scale : 0.0f);
   const __m128i ones = _mm_set1_epi8(1);
   for (int run = 0; run < 16; ++run) {

@@ -59,9 +59,8 @@ void tile(const uint8_t* panel, int blocks, const uint8_t* x, size_t x_stride, f
 template <typename Kernel>
 void matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
   const int blocks = w.columns / Kernel::kValues;
-  const uint8_t* base = w.data + static_cast<size_t>(w.column_begin / Kernel::kValues) * Kernel::kBytes;
   for (int first = w.row_begin / kRows * kRows; first < w.row_end; first += kRows) {
-    const uint8_t* panel = base + static_cast<size_t>(first / kRows) * w.panel_bytes;
+    const uint8_t* panel = w.data + static_cast<size_t>(first / kRows) * w.panel_bytes;
     int skip = w.row_begin - first, keep = w.row_end - first;
     if (skip < 0) skip = 0;
     if (keep > kRows) keep = kRows;

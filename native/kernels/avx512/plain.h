@@ -132,10 +132,10 @@ void plain_rows(const uint8_t* w, size_t w_stride, const uint8_t* x, size_t x_st
 // All rows of the slice with one row of activations, in the order of plain_tile's sums. Written out: this loop waits
 // for memory, and the fewer instructions it has the further the processor looks ahead.
 template <typename W>
-void one_activation_row(const Slice& w, const uint8_t* base, const float* x, float* y) {
+void one_activation_row(const Slice& w, const float* x, float* y) {
   const int n = w.columns;
   for (int r = w.row_begin; r < w.row_end; ++r, ++y) {
-    const uint8_t* row = base + r * w.panel_bytes;
+    const uint8_t* row = w.data + r * w.panel_bytes;
     __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
     int i = 0;
     for (; i + kColumns <= n; i += kColumns) {
@@ -163,13 +163,13 @@ void one_activation_row(const Slice& w, const uint8_t* base, const float* x, flo
 
 template <typename W>
 void plain_matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
-  const uint8_t* base = w.data + w.column_begin * W::kBytes;
-  if (T == 1) return one_activation_row<W>(w, base, reinterpret_cast<const float*>(x), y);
+  if (T == 1) return one_activation_row<W>(w, reinterpret_cast<const float*>(x), y);
   int r = w.row_begin;
   for (; r + 2 <= w.row_end; r += 2, y += 2) {
-    plain_rows<W, 2>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
+    plain_rows<W, 2>(w.data + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
   }
-  if (r < w.row_end) plain_rows<W, 1>(base + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
+  if (r < w.row_end)
+    plain_rows<W, 1>(w.data + r * w.panel_bytes, w.panel_bytes, x, x_stride, T, w.columns, y, y_stride);
 }
 
 constexpr Product kF32{1, F32::kBytes, copy_row<F32::kBytes>, plain_matmul<F32>};

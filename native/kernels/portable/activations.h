@@ -11,34 +11,37 @@ namespace halo {
 namespace {
 namespace portable {
 
-// As ggml's reference quantiser: scale max|x| / 127 in f32, stored as f16, values rounded half away from zero.
-void quantize_q8_0(const float* x, BlockQ8_0* out) {
+// max|x| / 127, or NaN if there is one among the values: a damaged weight must not look like a zero.
+float scale_of(const float* x, int n) {
   float largest = 0.0f;
-  for (int i = 0; i < 32; ++i) {
-    if (std::fabs(x[i]) > largest) largest = std::fabs(x[i]);
+  for (int i = 0; i < n; ++i) {
+    if (!(std::fabs(x[i]) <= largest)) largest = std::fabs(x[i]);
+    if (largest != largest) return __builtin_nanf("");
   }
-  const float scale = largest / 127.0f;
-  const float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
-  out->scale = f32_to_f16(scale);
-  for (int i = 0; i < 32; ++i) {
-    const float value = std::round(x[i] * inverse);
-    out->values[i] = static_cast<int8_t>(std::fabs(value) <= 127.0f ? value : 0.0f);  // NaN gives 0
-  }
+  return largest / 127.0f;
 }
 
-// Scale max|x| / 127 like Q8_0, but kept in f32 and for 256 values.
+int8_t rounded(float value) {  // half away from zero
+  const float nearest = std::round(value);
+  return static_cast<int8_t>(std::fabs(nearest) <= 127.0f ? nearest : 0.0f);  // NaN gives 0
+}
+
+// As ggml's reference quantiser: the scale stored as f16, the values made with the scale in f32.
+void quantize_q8_0(const float* x, BlockQ8_0* out) {
+  const float scale = scale_of(x, 32);
+  const float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
+  out->scale = f32_to_f16(scale);
+  for (int i = 0; i < 32; ++i) out->values[i] = rounded(x[i] * inverse);
+}
+
+// Like Q8_0, but the scale kept in f32 and for 256 values.
 void quantize_q8_k(const float* x, BlockQ8_K* out) {
-  float largest = 0.0f;
-  for (int i = 0; i < 256; ++i) {
-    if (std::fabs(x[i]) > largest) largest = std::fabs(x[i]);
-  }
-  out->scale = largest / 127.0f;
+  out->scale = scale_of(x, 256);
   const float inverse = out->scale != 0.0f ? 1.0f / out->scale : 0.0f;
   for (int run = 0; run < 16; ++run) {
     int sum = 0;
     for (int i = 16 * run; i < 16 * run + 16; ++i) {
-      const float value = std::round(x[i] * inverse);
-      out->values[i] = static_cast<int8_t>(std::fabs(value) <= 127.0f ? value : 0.0f);
+      out->values[i] = rounded(x[i] * inverse);
       sum += out->values[i];
     }
     out->sums[run] = static_cast<int16_t>(sum);

@@ -105,29 +105,28 @@ float q6_k(const BlockQ6_K& w, const PreparedQ8K& x) {
   return x.scale * f16_to_f32(w.scale) * static_cast<float>(sum);
 }
 
-template <float (*Dot)(const uint8_t*, const uint8_t*, int), size_t BlockBytes, int Values>
+template <float (*Dot)(const uint8_t*, const uint8_t*, int)>
 void matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
-  const uint8_t* base = w.data + static_cast<size_t>(w.column_begin / Values) * BlockBytes;
   for (int r = w.row_begin; r < w.row_end; ++r) {
     for (int t = 0; t < T; ++t) {
-      y[t * y_stride + (r - w.row_begin)] = Dot(base + r * w.panel_bytes, x + t * x_stride, w.columns);
+      y[t * y_stride + (r - w.row_begin)] = Dot(w.data + r * w.panel_bytes, x + t * x_stride, w.columns);
     }
   }
 }
 
-template <float (*Dot)(const uint8_t*, const uint8_t*, int), size_t BlockBytes, int Values>
+template <float (*Dot)(const uint8_t*, const uint8_t*, int), size_t BlockBytes>
 constexpr Product plain_product() {
-  return {1, BlockBytes, nullptr, matmul<Dot, BlockBytes, Values>};
+  return {1, BlockBytes, nullptr, matmul<Dot>};
 }
 
-constexpr Product kF32 = plain_product<dot_plain<float, same>, 4, 1>();
-constexpr Product kF16 = plain_product<dot_plain<uint16_t, from_f16>, 2, 1>();
-constexpr Product kBF16 = plain_product<dot_plain<uint16_t, from_bf16>, 2, 1>();
-constexpr Product kQ4_0 = plain_product<dot_blocks<BlockQ4_0, PreparedQ8, 32, q4_0>, 18, 32>();
-constexpr Product kQ8_0 = plain_product<dot_blocks<BlockQ8_0, PreparedQ8, 32, q8_0>, 34, 32>();
-constexpr Product kQ4_K = plain_product<dot_blocks<BlockQ4_K, PreparedQ8K, 256, q4_k>, 144, 256>();
-constexpr Product kQ5_K = plain_product<dot_blocks<BlockQ5_K, PreparedQ8K, 256, q5_k>, 176, 256>();
-constexpr Product kQ6_K = plain_product<dot_blocks<BlockQ6_K, PreparedQ8K, 256, q6_k>, 210, 256>();
+constexpr Product kF32 = plain_product<dot_plain<float, same>, 4>();
+constexpr Product kF16 = plain_product<dot_plain<uint16_t, from_f16>, 2>();
+constexpr Product kBF16 = plain_product<dot_plain<uint16_t, from_bf16>, 2>();
+constexpr Product kQ4_0 = plain_product<dot_blocks<BlockQ4_0, PreparedQ8, 32, q4_0>, 18>();
+constexpr Product kQ8_0 = plain_product<dot_blocks<BlockQ8_0, PreparedQ8, 32, q8_0>, 34>();
+constexpr Product kQ4_K = plain_product<dot_blocks<BlockQ4_K, PreparedQ8K, 256, q4_k>, 144>();
+constexpr Product kQ5_K = plain_product<dot_blocks<BlockQ5_K, PreparedQ8K, 256, q5_k>, 176>();
+constexpr Product kQ6_K = plain_product<dot_blocks<BlockQ6_K, PreparedQ8K, 256, q6_k>, 210>();
 
 const Product* product(Type type) {
   switch (type) {
