@@ -10,7 +10,7 @@ from tests.conftest import ROOT, SHARED_MODELS
 from tests.parity.harness import HEAD, compare
 
 DEMO = [ROOT / "models" / f"halo-demo-{kind}.gguf" for kind in ("q8_0", "q4_0")]
-TYPES = ("f32", "f16", "q8_0", "q4_0")  # of the weights that this version computes
+TYPES = ("f32", "f16", "q8_0", "q4_0", "q4_k_m")  # of the weights that this version computes
 SHARED = [path for path in sorted(SHARED_MODELS.glob("*.gguf")) if path.stem.endswith(TYPES)]
 
 
