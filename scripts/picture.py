@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Draws the README's picture from a real run: runs the command and saves what a terminal shows as SVG.
 
-.venv/bin/python scripts/picture.py docs/images/demo.svg -- halo generate --workers 3 -p "There was once a little rabbit" -n 320 --temp 0
+.venv/bin/python scripts/picture.py docs/images/demo.svg -- \
+    halo generate --workers 3 -p "There was once a little rabbit" -n 320 --temp 0
 """
 
 from __future__ import annotations
