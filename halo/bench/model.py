@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo import _native
+from halo.bench.group import GroupFigure, bench_group
 from halo.model import open_model
 
 Tokens = NDArray[np.int32]
@@ -38,6 +39,7 @@ class Report(TypedDict):
     model: str
     types: str
     results: list[Figure]
+    group: GroupFigure
 
 
 class _Engine(Protocol):
@@ -123,7 +125,8 @@ def bench_model(path: Path, threads: Sequence[int] = (1, 2), rounds: int = 5, co
                 engine.keep(0)
                 engine.feed(tokens[:context])
             results.append(_figure(n, "long", _measure(engines, context, tokens[:GENERATED], True, rounds)))
-    return Report(isa=_native.isa(), model=model.name, types=model.types, results=results)
+    group = bench_group(model, rounds)
+    return Report(isa=_native.isa(), model=model.name, types=model.types, results=results, group=group)
 
 
 def print_model(report: Report) -> None:
@@ -135,3 +138,8 @@ def print_model(report: Report) -> None:
         theirs = "-" if f["llama_cpp"] is None else f"{f['llama_cpp']:.1f}"
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.2f}"
         print(f"{f['threads']:<9}{f['case']:<8}{f['value']:>9.1f}{theirs:>11}{ratio:>8} {unit}")
+    g = report["group"]
+    print(
+        f"one of {g['groups']} MLP groups ({g['neurons']} neurons): {g['group_us']} us, "
+        f"{g['ratio']:.2f} of its share of a layer's {g['layer_us']} us"
+    )
