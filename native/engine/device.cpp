@@ -126,7 +126,7 @@ Device::Rows Device::activations_for(const Tensor& w, int rows) {
 void Device::activate(const Tensor& w, const float* x, const Span& columns, int t, Rows out) {
   const Type format = info(w.type).activation;
   const int step = std::max(info(format).block, 256);  // a multiple of every block
-  uint8_t block[1024];                                 // 256 values of any format
+  alignas(64) uint8_t block[1024];                     // 256 values of any format
   for (int c = columns.begin; c < columns.end; c += step) {
     const int n = std::min(step, columns.end - c);
     k_.quantize(format, x + c, n, block);
