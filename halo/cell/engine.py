@@ -17,13 +17,31 @@ from halo.errors import BrokerError, CellError, HaloError, WorkerLostError
 T = TypeVar("T")
 
 
+_ALONE = Formation("", [], None)
+
+
 class Membership:
     """What the engine asks about the cell. This one is a hub alone, whose membership never changes."""
 
-    formation = Formation("", [], None)
-    loss_waits = False
-    joiner_waits = False
-    failure: CellError | None = None
+    @property
+    def formation(self) -> Formation:
+        """The workers of the present session."""
+        return _ALONE
+
+    @property
+    def loss_waits(self) -> bool:
+        """A worker is gone, and the others have not formed anew."""
+        return False
+
+    @property
+    def joiner_waits(self) -> bool:
+        """A worker has come that does not take part yet."""
+        return False
+
+    @property
+    def failure(self) -> CellError | None:
+        """Why this hub may not go on."""
+        return None
 
     def form_again(self) -> Formation:
         """Form a session with the workers that are there now."""

@@ -218,19 +218,19 @@ class _Joined(Membership):
         self._loop = loop
 
     @property
-    def formation(self) -> Formation:  # type: ignore[override]
+    def formation(self) -> Formation:
         return self._session.formation
 
     @property
-    def loss_waits(self) -> bool:  # type: ignore[override]
+    def loss_waits(self) -> bool:
         return self._session.loss_waits
 
     @property
-    def joiner_waits(self) -> bool:  # type: ignore[override]
+    def joiner_waits(self) -> bool:
         return self._session.joiner_waits
 
     @property
-    def failure(self) -> CellError | None:  # type: ignore[override]
+    def failure(self) -> CellError | None:
         return self._session.failure
 
     def form_again(self) -> Formation:

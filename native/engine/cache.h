@@ -12,8 +12,8 @@ namespace halo {
 
 // A head's positions lie one after the other, so that attention reads memory in order.
 //
-// Rows 0 .. filled(layer) - 1 are complete for the slot's present epoch. A scatter of a newer epoch at position
-// p invalidates everything from p on; one of an older epoch is refused by the caller.
+// Rows 0 .. filled(layer) - 1 are complete for the slot's present epoch. A request of a newer epoch
+// invalidates everything from that epoch's base on; one of an older epoch is refused by the caller.
 class Cache {
  public:
   Cache(const Spec& spec, int n_ctx)

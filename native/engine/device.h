@@ -70,7 +70,6 @@ class Device {
 
   const Model& model() const { return *model_; }
   int n_ctx() const { return n_ctx_; }
-  int n_slots() const { return static_cast<int>(slots_.size()); }
 
   // Exposed for the engine's head: y (T, rows of w) = x w^T on all threads; x is in w's activation format.
   void product(const Tensor& w, const uint8_t* x, size_t x_stride, int T, float* y);

@@ -260,25 +260,17 @@ def test_interrupted_text_stays_and_nothing_is_left_behind(hub_extra, model, num
     assert subprocess.run(["ps", "-p", ",".join(children)], capture_output=True).returncode == 1
 
 
-def test_a_worker_killed_in_the_middle_is_an_error_with_its_name(hub_extra, model, broker, worker):
-    command = [
-        *HALO,
-        "generate",
-        "-m",
-        model,
-        *PROMPT,
-        "--no-display-prompt",
-        "-n",
-        "-1",
-        "-c",
-        "4096",
-        "--workers",
-        "1",
-        "--broker",
-        broker,
-    ]
+def generating(model, broker):
+    """A hub with one worker of that broker's cell, in the middle of a text that would not end for long."""
+    command = [*HALO, "generate", "-m", model, *PROMPT, "--no-display-prompt", "-n", "-1", "-c", "4096"]
+    command += ["--workers", "1", "--broker", broker]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(10)
+    return process
+
+
+def test_a_worker_killed_in_the_middle_is_an_error_with_its_name(hub_extra, model, broker, worker):
+    process = generating(model, broker)
     start = time.monotonic()
     worker.kill()
     _, errors = process.communicate(timeout=10)
@@ -288,24 +280,7 @@ def test_a_worker_killed_in_the_middle_is_an_error_with_its_name(hub_extra, mode
 
 
 def test_a_frozen_worker_is_an_error_within_five_seconds(hub_extra, model, broker, worker):
-    command = [
-        *HALO,
-        "generate",
-        "-m",
-        model,
-        *PROMPT,
-        "--no-display-prompt",
-        "-n",
-        "-1",
-        "-c",
-        "4096",
-        "--workers",
-        "1",
-        "--broker",
-        broker,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.read(10)
+    process = generating(model, broker)
     start = time.monotonic()
     worker.send_signal(signal.SIGSTOP)
     while b"halo: error:" not in (line := process.stderr.readline()):
