@@ -1,4 +1,4 @@
-"""Types of the native module; native/bindings.cpp says what each does."""
+"""Types of the native module; the files of native/bindings/ say what each does."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
