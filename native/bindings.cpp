@@ -19,6 +19,8 @@
 namespace py = pybind11;
 using namespace halo;
 
+void bind_crypto(py::module_& m);  // bindings_wire_crypto.cpp
+
 namespace {
 
 // ---- model
@@ -505,5 +507,6 @@ PYBIND11_MODULE(_native, m) {
   bind_relay(m);
   bind_worker(m);
   bind_kernels(m);
+  bind_crypto(m);
   m.attr("PROTOCOL") = static_cast<int>(kProtocol);
 }
