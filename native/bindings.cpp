@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "engine/pack.h"
 #include "kernels/kernels.h"
 #include "wire/relay.h"
+#include "wire/values.h"
 #include "wire/worker.h"
 
 namespace py = pybind11;
@@ -108,7 +110,8 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
 PartialFormat partial_format(const std::string& name) {
   if (name == "fixed") return PartialFormat::Fixed;
   if (name == "f32") return PartialFormat::F32;
-  throw std::invalid_argument("unknown format of partials '" + name + "'; known: fixed, f32");
+  if (name == "f16") return PartialFormat::F16;
+  throw std::invalid_argument("unknown format of partials '" + name + "'; known: fixed, f32, f16");
 }
 
 void check_sizes(int n_ctx, int n_slots, int threads) {
@@ -227,7 +230,15 @@ void bind_engine(py::module_& m) {
       .def(
           "attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); },
           py::arg("relay").none(true))
-      .def("assign_evenly", [](Engine& e) { e.set_assigner(std::make_unique<EvenAssigner>()); })
+      .def(
+          "assign_evenly",
+          [](Engine& e, std::optional<double> hub_share) {
+            if (hub_share && !(*hub_share >= 0 && *hub_share <= 1)) {
+              throw std::invalid_argument("the hub's share must be from 0 to 1");
+            }
+            e.set_assigner(std::make_unique<EvenAssigner>(hub_share));
+          },
+          py::arg("hub_share") = py::none(), "The hub computes this share of every layer's groups; None: as a worker.")
       .def(
           "assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
           py::arg("seed"), "Draws who computes what anew at every sync (for tests).")
@@ -272,11 +283,12 @@ void bind_relay(py::module_& m) {
 
 void bind_worker(py::module_& m) {
   py::class_<Worker>(m, "Worker", "A worker's side: answers the requests of one hub session.")
-      .def(py::init([](std::shared_ptr<Model> model, int threads) {
+      .def(py::init([](std::shared_ptr<Model> model, int threads, int pace_us) {
              check_sizes(1, 1, threads);
-             return std::make_unique<Worker>(std::move(model), threads);
+             if (pace_us < 0) throw std::invalid_argument("pace_us must be 0 or more");
+             return std::make_unique<Worker>(std::move(model), threads, std::chrono::microseconds(pace_us));
            }),
-           py::arg("model"), py::arg("threads") = 1)
+           py::arg("model"), py::arg("threads") = 1, py::arg("pace_us") = 0)
       .def(
           "open",
           [](Worker& w, uint64_t session, int n_ctx, int n_slots) {
@@ -435,6 +447,27 @@ py::array_t<float> attend(const Kernels& kernels, const Floats& q, const py::arr
   return out;
 }
 
+// A row of values -> (exponent, f16 values)
+py::tuple encode_row(const Floats& values) {
+  const int n = static_cast<int>(values.size());
+  std::vector<float> scratch(n);
+  Bytes out(2 * size_t(n));
+  const int exponent = encode_f16(values.data(), n, scratch.data(), out.data());
+  return py::make_tuple(exponent, to_bytes(out));
+}
+
+// -> (finite, sum + values)
+py::tuple add_row(const py::bytes& values, int16_t exponent, const Floats& sum) {
+  const auto [data, size] = view_of(values);
+  const int n = static_cast<int>(sum.size());
+  if (size != 2 * size_t(n)) throw std::invalid_argument("values and sum differ in length");
+  py::array_t<float> out(n);
+  std::copy(sum.data(), sum.data() + n, out.mutable_data());
+  std::vector<float> scratch(n);
+  const bool finite = add_f16(data, exponent, n, scratch.data(), out.mutable_data());
+  return py::make_tuple(finite, out);
+}
+
 // -> (fits, squares, sums)
 py::tuple add_fixed(const Kernels& k, const Floats& y, float scale, float limit) {
   py::array_t<int32_t> sum(y.size());
@@ -469,6 +502,8 @@ void bind_kernels(py::module_& m) {
       .def("silu_mul", &silu_mul, py::arg("gate"), py::arg("up"))
       .def("attention", &attend, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("first"))
       .def("add_fixed", &add_fixed, py::arg("y"), py::arg("scale"), py::arg("limit"));
+  m.def("encode_f16", &encode_row, py::arg("values"));
+  m.def("add_f16", &add_row, py::arg("values"), py::arg("exponent"), py::arg("sum"));
   m.def("dequantize", &dequantize_row, py::arg("type"), py::arg("row"));
   m.def(
       "read_memory",
