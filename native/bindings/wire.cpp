@@ -1,6 +1,7 @@
 // The messages between devices: the hub's relay and the worker's side.
 #include <pybind11/functional.h>
 
+#include <chrono>
 #include <memory>
 
 #include "bindings/bindings.h"
@@ -62,11 +63,12 @@ void bind_relay(py::module_& m) {
 
 void bind_worker(py::module_& m) {
   py::class_<Worker>(m, "Worker", "A worker's side: answers the requests of one hub session.")
-      .def(py::init([](std::shared_ptr<Model> model, int threads) {
+      .def(py::init([](std::shared_ptr<Model> model, int threads, int pace_us) {
              check_sizes(1, 1, threads);
-             return std::make_unique<Worker>(std::move(model), threads);
+             if (pace_us < 0) throw std::invalid_argument("pace_us must be 0 or more");
+             return std::make_unique<Worker>(std::move(model), threads, std::chrono::microseconds(pace_us));
            }),
-           py::arg("model"), py::arg("threads") = 1)
+           py::arg("model"), py::arg("threads") = 1, py::arg("pace_us") = 0)
       .def(
           "open",
           [](Worker& w, uint64_t session, int n_ctx, int n_slots) {
