@@ -45,6 +45,11 @@ class Topics:
         return f"halo/{self.cell}/hub/beat"
 
     @property
+    def links(self) -> str:
+        """Not retained: how the hub reaches its workers."""
+        return f"halo/{self.cell}/hub/links"
+
+    @property
     def all_profiles(self) -> str:
         """A subscription to the profile of every device."""
         return f"halo/{self.cell}/device/+/profile"

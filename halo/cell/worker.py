@@ -26,6 +26,8 @@ from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.topics import Topics, check_name, is_name
 from halo.cell.view import running
 from halo.errors import BrokerError, CellError
+from halo.exchange.addresses import is_loopback
+from halo.exchange.datagrams import WorkerDatagrams
 
 _QUEUE = 64
 """Requests that may wait for the computing thread; more are not accepted, and the hub asks again."""
@@ -71,6 +73,10 @@ class WorkerService:
         self._worker: NativeWorker = native.Worker(model.native, wish.threads, wish.pace_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
+        loopback = is_loopback(wish.address.host)
+        self._datagrams = WorkerDatagrams(native, self._worker, self._profile.incarnation, loopback=loopback)
+        if self._datagrams.unavailable:
+            log(f"partials go over MQTT only: no datagrams here, because {self._datagrams.unavailable}")
         self._lease: Lease | None = None
         self._lease_news = asyncio.Event()
         self._stop = asyncio.Event()
@@ -153,12 +159,12 @@ class WorkerService:
         """Do what the lease says: serve its session, or none."""
         before = self._profile
         if lease is None:
-            await self._on_bench(self._worker.close)
+            await self._end_session()
             self._profile = replace_profile(before, "idle")
             if before.state == "ready":
                 self._log("the hub has left; waiting for the next one")
         elif lease.model.identity != self._model.identity:
-            await self._on_bench(self._worker.close)
+            await self._end_session()
             self._profile = replace_profile(before, "refused", reason=_other_model(self._model, lease))
             if before.reason != self._profile.reason:
                 self._log(self._profile.reason)
@@ -167,12 +173,18 @@ class WorkerService:
         with contextlib.suppress(BrokerError):  # not connected: said again when it is
             await self._publish_profile()
 
+    async def _end_session(self) -> None:
+        self._datagrams.close()
+        await self._on_bench(self._worker.close)
+
     async def _open(self, lease: Lease, *, again: bool) -> None:
         def begin() -> None:
             self._worker.open(int(lease.session, 16), lease.n_ctx, lease.slots)
 
         try:
+            self._datagrams.close()
             await self._on_bench(begin)
+            self._datagrams.serve(lease)
         except Exception as error:  # whatever the lease asks for must not end the worker
             reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
             self._profile = replace_profile(self._profile, "refused", reason=reason)
@@ -252,6 +264,9 @@ class WorkerService:
             self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
 
     async def _publish_profile(self) -> None:
+        place = self._datagrams.place()
+        exchanges = ["mqtt"] if place is None else ["udp", "mqtt"]
+        self._profile = msgspec.structs.replace(self._profile, datagrams=place, exchanges=exchanges)
         await self._control.publish(self._topics.profile(self.name), encode(self._profile), retain=True)
 
     async def _say_goodbye(self) -> None:

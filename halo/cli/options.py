@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from halo.errors import BrokerError, CellError, WorkerLostError
-from halo.limits import LIMITS, PARTIALS, PLANS
+from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
@@ -83,8 +83,9 @@ def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_sharing(parser: argparse.ArgumentParser) -> None:
-    """--partials, --plan and --hub-share."""
+    """--partials, --transport, --plan and --hub-share."""
     add_partials(parser)
+    add_transport(parser)
     parser.add_argument(
         "--plan", choices=PLANS, default=PLANS[0], help="who computes what; even: the workers get equal shares (even)"
     )
@@ -93,6 +94,17 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
         type=within("hub_share"),
         metavar="X",
         help="the part of every layer that this device computes, from 0 to 1 (default: as much as a worker)",
+    )
+
+
+def add_transport(parser: argparse.ArgumentParser) -> None:
+    """--transport."""
+    parser.add_argument(
+        "--transport",
+        choices=TRANSPORTS,
+        default=TRANSPORTS[0],
+        help="what carries requests and partials; auto: UDP datagrams to the workers that they reach, MQTT to the "
+        "others; udp: datagrams or an error (auto)",
     )
 
 
