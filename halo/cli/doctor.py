@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 from pathlib import Path
 
 from halo.cell.address import Address
@@ -75,7 +76,9 @@ def _model(path: str | None) -> tuple[list[Finding], ModelFile | None]:
         return [], read_model(Path(path))
     except ModelError as error:
         why = "a device without a usable model file takes no part"
-        return [Finding("model", "bad", str(error), why, (f"ls -l {path}   # and on the device that has it",))], None
+        return [
+            Finding("model", "bad", str(error), why, (f"ls -l {shlex.quote(path)}   # and on the device that has it",))
+        ], None
 
 
 async def _outside(address: Address, topics: Topics, model: ModelFile | None) -> tuple[list[Finding], str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from statistics import median
 from halo.cell.address import Address
 from halo.cell.caution import is_loopback
 from halo.cell.connection import Connection
+from halo.cell.messages import clean
 from halo.cell.topics import Topics
 from halo.cell.view import running
 from halo.doctor.finding import Finding, Unreadable, bad, named, ok, warn
@@ -49,6 +51,11 @@ class BrokerFigures:
     """Between the arrivals of two small messages that were published in a row."""
     delivers: bool = True
     ip: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the broker's settings are."""
+        return "this machine" if self.loopback else self.address.host
 
 
 class _Ear:
@@ -92,13 +99,15 @@ async def measure(address: Address, topics: Topics) -> BrokerFigures:
         await ears.wait_up()
         await ears.subscribe(_VERSION, 0)
         await asyncio.sleep(_VERSION_S)
-        figures.kind = ear.version
+        figures.kind = clean(ear.version)
         if ears.socket is not None:
             figures.ip = ears.socket.getpeername()[0]
         try:
             await _round_trips(mouth, ear, figures)
             await _gaps(mouth, ears, ear, figures)
         except TimeoutError:
+            if mouth.dropped or mouth.lives + ears.lives > 2 or not ears.is_up:
+                raise BrokerError(f"The broker at {address} was lost while it was examined.") from None
             figures.delivers = bool(figures.round_trips_ms)
     return figures
 
@@ -137,13 +146,14 @@ async def examine_broker(address: Address, topics: Topics) -> tuple[list[Finding
 @named("broker")
 def unreachable(address: Address, error: BrokerError) -> Finding:
     """The broker cannot be used at all."""
+    knock = f"import socket; socket.create_connection(({address.host!r}, {address.port}), 3)"
     return bad(
         str(error),
         "without a broker the devices of a cell do not find one another",
         f"# on {address.host}: is it running, and what does it say?",
         "sudo systemctl restart mosquitto; sudo journalctl -u mosquitto -n 20",
         "# from here: does the port answer?",
-        f"python3 -c \"import socket; socket.create_connection(('{address.host}', {address.port}), 3)\"",
+        f"python3 -c {shlex.quote(knock)}",
     )
 
 
@@ -152,12 +162,11 @@ def round_trip(figures: BrokerFigures) -> Finding:
     """Whether messages arrive, and how long they take."""
     where = f"{figures.kind or 'the broker'} at {figures.address}"
     if not figures.delivers:
-        user = figures.address.user or "NAME"
         return bad(
             f"{where} accepts messages, and delivers none of them",
             "it refuses this user the topics below halo/, as an access list does",
-            f"# on {figures.address.host}, in the access list (acl_file) of the broker:",
-            f"printf 'user {user}\\ntopic readwrite halo/#\\n' | sudo tee -a /etc/mosquitto/acl",
+            f"# on {figures.place}, in the access list (acl_file) of the broker:",
+            "printf 'user NAME\\ntopic readwrite halo/#\\n' | sudo tee -a /etc/mosquitto/acl",
             "sudo systemctl restart mosquitto",
         )
     times = figures.round_trips_ms
@@ -170,13 +179,13 @@ def round_trip(figures: BrokerFigures) -> Finding:
             measured,
             f"a token of TinyLlama waits {_SYNCS} times for at least that: {_SYNCS * middle / 1000:.1f} s a token",
             "# run the broker on the hub, or near it; use a cable or 5 GHz; and look at the way there:",
-            f"ping -c 20 {figures.address.host}",
+            f"ping -c 20 {shlex.quote(figures.address.host)}",
         )
     if stalls:
         return warn(
             f"{measured}; {stalls} of them took over {_STALL_MS:.0f} ms",
             "so long takes TCP to repeat a lost packet, or a dozing Wi-Fi device to wake up: the token waits for it",
-            f"ping -c 100 -i 0.2 {figures.address.host}   # loss, and how it varies",
+            f"ping -c 100 -i 0.2 {shlex.quote(figures.address.host)}   # loss, and how it varies",
         )
     return ok(measured)
 
@@ -202,7 +211,7 @@ def _without_nagle(figures: BrokerFigures) -> tuple[str, ...]:
     if figures.kind and "mosquitto" not in figures.kind:
         return (f"# {figures.kind}: look for TCP_NODELAY among the settings of its listener",)
     return (
-        f"# on {figures.address.host} (mosquitto):",
+        f"# on {figures.place} (mosquitto):",
         "echo 'set_tcp_nodelay true' | sudo tee -a /etc/mosquitto/conf.d/halo.conf",
         "sudo systemctl restart mosquitto",
     )
@@ -227,5 +236,5 @@ def security(figures: BrokerFigures) -> Finding:
         "allow_anonymous false\\npassword_file /etc/mosquitto/halo.passwd\\nset_tcp_nodelay true\\n' | "
         "sudo tee /etc/mosquitto/conf.d/halo.conf && sudo systemctl restart mosquitto",
         "# then on each device:",
-        f"export HALO_BROKER=mqtts://halo:PASSWORD@{address.host}",
+        f"export HALO_BROKER=mqtts://halo:PASSWORD@{shlex.quote(address.host)}",
     )

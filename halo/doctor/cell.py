@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 
 from halo.cell.messages import ModelId, Profile
@@ -66,14 +67,15 @@ def models(view: View, model: ModelFile | None = None) -> Finding:
             "; ".join(f"{m.name} ({m.file}, {m.identity[:12]}) everywhere" for m in known.values()) or "nobody has one"
         )
     wanted, *others = list(holders)  # the first is the one to follow (see _held)
-    file = known[wanted].file
     strays = [name for other in others for name in holders[other]]
     return bad(
         "; ".join(f"{known[i].name} ({known[i].file}, {i[:12]}): {shortened(holders[i])}" for i in holders),
         f"a worker with another file than the hub's refuses to serve: {len(strays)} of "
         f"{sum(map(len, holders.values()))} devices do not help",
-        f"# a copy of {holders[wanted][0]}'s file on each of {shortened(strays)}, and the worker started with it:",
-        f"scp {file} DEVICE: && ssh DEVICE halo worker -m {file} --broker URL",
+        # No name that came over the network stands in a command: somebody will paste it into a shell.
+        f"# copy the file of {holders[wanted][0]} to each of {shortened(strays)}, and start it again with that:",
+        "scp MODEL.gguf DEVICE:",
+        "halo worker -m MODEL.gguf --broker URL",
     )
 
 
@@ -101,7 +103,7 @@ def room(view: View, model: ModelFile | None = None) -> Finding:
         f"{shortened(small)}: less than the {model.resident_bytes / 1e9:.2f} GB of {model.name}",
         "every worker holds the whole model: what does not fit comes from its SD card at every token",
         "# a shorter context on the hub (-c 1024), or a smaller quantisation of the model on every device:",
-        f"llama-quantize --allow-requantize {model.path} smaller.gguf Q4_0",
+        f"llama-quantize --allow-requantize {shlex.quote(str(model.path))} smaller.gguf Q4_0",
     )
 
 

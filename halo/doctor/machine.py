@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from halo.doctor.finding import Finding, Unreadable, bad, named, ok, warn
 from halo.doctor.models import ModelFile
 from halo.doctor.system import System
@@ -135,7 +137,7 @@ def memory(system: System, model: ModelFile | None = None) -> Finding:
         return ok(measured)
     smaller = (
         "# a shorter context on the hub (-c 1024), or a smaller quantisation of the model:",
-        f"llama-quantize --allow-requantize {model.path} smaller.gguf Q4_0",
+        f"llama-quantize --allow-requantize {shlex.quote(str(model.path))} smaller.gguf Q4_0",
     )
     if model.resident_bytes > total:
         return bad(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shlex
 import socket
 from typing import Any
 
@@ -138,7 +139,7 @@ def wifi_power_save(system: System) -> Finding:
         if all(state == "off" for state in states.values()):
             return ok(measured)
         raise Unreadable(measured)
-    commands = [f"sudo iw dev {name} set power_save off" for name in dozing]
+    commands = [f"sudo iw dev {shlex.quote(name)} set power_save off" for name in dozing]
     return bad(
         measured,
         "the access point holds back what comes for a dozing device until its next beacon, 102 ms apart as a rule; a "
