@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 from halo.cell import native as native_module
 from halo.cell.address import Address
 from halo.cell.broker import LocalBroker, start_broker
+from halo.cell.caution import caution
 from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
@@ -207,6 +208,7 @@ class Cell:
         else:
             await session.claim()
         await self._serve(session)
+        await caution(address, self._log)
         wanted = wish.workers
         formation = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
         self._announce(formation, topics, address)

@@ -70,6 +70,10 @@ class Topics:
         """A subscription to the partials of every device in one session."""
         return self.partial(session, "+")
 
+    def doctor(self, run: str) -> str:
+        """What one run of `halo doctor` sends to itself."""
+        return f"halo/{self.cell}/doctor/{run}"
+
     def profile_owner(self, topic: str) -> str | None:
         """The device whose profile this is; None for any other topic or a name that is not allowed."""
         return _between(topic, f"halo/{self.cell}/device/", "/profile")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import msgspec
 
 from halo.cell.address import Address
+from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
 from halo.cell.ledger import HUB
 from halo.cell.loop import errors_in_one_line
@@ -137,6 +138,7 @@ class WorkerService:
         async with running(self._control.run()):
             await self._control.wait_up()
             self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
+            await caution(self._wish.address, self._log)
             while True:
                 await self._lease_news.wait()
                 self._lease_news.clear()

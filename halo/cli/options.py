@@ -72,9 +72,9 @@ def need_broker(args: argparse.Namespace) -> str:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, default: str = "the demo model") -> None:
     """-m."""
-    parser.add_argument("-m", "--model", metavar="FILE", help="GGUF file (default: the demo model)")
+    parser.add_argument("-m", "--model", metavar="FILE", help=f"GGUF file (default: {default})")
 
 
 def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
