@@ -52,7 +52,12 @@ int rows_per_message(const Scatter& s, size_t max_message) {
 }  // namespace
 
 Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
-    : session_(session), post_(std::move(post)), options_(options), heard_(workers, Clock::now()), lost_(workers) {
+    : session_(session),
+      post_(std::move(post)),
+      options_(options),
+      heard_(workers, Clock::now()),
+      patience_(workers),
+      lost_(workers) {
   counters_.workers.resize(workers);
 }
 
@@ -93,8 +98,17 @@ void Relay::scatter(const Scatter& s) {
         ++c.requests;
         ++c.messages_sent;
         c.bytes_sent += message.size();
-        outgoing.emplace_back(w, message);
-        round_.push_back({header.request, w, first, rows, header.mask, std::move(message), {}, now});
+        outgoing.push_back({w, 0, message});
+        round_.push_back({header.request,
+                          w,
+                          first,
+                          rows,
+                          header.mask,
+                          std::move(message),
+                          {},
+                          Patience::kind(in.part, rows),
+                          now,
+                          now});
       }
     }
     missing_ = round_.size();
@@ -118,17 +132,31 @@ void Relay::fail_if_silent() {
   }
 }
 
+// When a request that has no answer is asked again.
+Relay::Clock::time_point Relay::due(const Outstanding& r) const {
+  return r.asked +
+         (options_.re_request_s ? seconds(*options_.re_request_s) : patience_[r.worker].wait(r.kind, r.times));
+}
+
+Relay::Clock::time_point Relay::next_due() const {
+  auto next = Clock::time_point::max();
+  for (const Outstanding& r : round_) {
+    if (r.answer.empty()) next = std::min(next, due(r));
+  }
+  return next;
+}
+
 void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
   Outgoing outgoing;
   for (Outstanding& r : round_) {
-    if (!r.answer.empty() || now - r.asked < seconds(options_.re_request_s)) continue;
+    if (!r.answer.empty() || now < due(r)) continue;
     r.asked = now;
     r.message[offsetof(Header, flags)] |= kResend;
     ++counters_.re_requests;
     ++counters_.workers[r.worker].messages_sent;
     counters_.workers[r.worker].bytes_sent += r.message.size();
-    outgoing.emplace_back(r.worker, r.message);
+    outgoing.push_back({r.worker, r.times++, r.message});
   }
   lock.unlock();
   send(std::move(outgoing));
@@ -138,16 +166,19 @@ void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
 // Returns once nothing is missing; the lock is held on entry and on return. Silence counts while we wait, not while
 // the hub computed its own share, nor while this process was stopped.
 void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll) {
-  auto last = Clock::now() - 2 * kStall;
+  auto last = Clock::now() - 2 * kStall, polled = Clock::now();
   while (missing_ != 0) {
     fail_if_lost();
     const auto now = Clock::now();
     if (now - last > kStall) std::fill(heard_.begin(), heard_.end(), now);
     last = now;
-    if (arrived_.wait_for(lock, kPollEvery, [&] { return missing_ == 0; })) break;
+    const auto until = std::min(next_due(), now + kPollEvery);
+    if (arrived_.wait_until(lock, until, [&] { return missing_ == 0; })) break;
     if (Clock::now() - last > kStall) continue;
     ask_again(lock);
     fail_if_silent();
+    if (Clock::now() - polled < kPollEvery) continue;
+    polled = Clock::now();
     lock.unlock();
     poll();
     lock.lock();
@@ -211,6 +242,7 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
   }
   if (h.status == Status::Computing) {
     request.asked = Clock::now();
+    request.computing = true;
     return true;
   }
   if (h.status == Status::Refused) {
@@ -228,12 +260,19 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
     std::memcpy(&asked, request.message.data() + sizeof(Header) + t * sizeof asked, sizeof asked);
     if (exponent != asked.exponent) return false;
   }
-  request.answer.assign(data, data + size);
+  answered(request, data, size);
   if (h.status == Status::Ok) {
     counters_.workers[request.worker].group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
   }
-  --missing_;
   return true;
+}
+
+void Relay::answered(Outstanding& request, const uint8_t* data, size_t size) {
+  const auto now = Clock::now();
+  patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked, request.times,
+                                     request.computing);
+  request.answer.assign(data, data + size);
+  --missing_;
 }
 
 void Relay::deliver(int worker, const uint8_t* data, size_t size) {
@@ -266,8 +305,7 @@ void Relay::deliver(int worker, const uint8_t* data, size_t size) {
   }
   heard_[worker] = Clock::now();
   if (h.kind == Kind::Echo && found->rows == 0) {  // no rows: a probe
-    found->answer.assign(data, data + size);
-    --missing_;
+    answered(*found, data, size);
   } else if (!take(*found, data, size)) {
     ++counters_.bad_messages;
     lost_[worker] = "answered a request with a message of the wrong shape";
@@ -294,8 +332,9 @@ double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<vo
       header.session = session_;
       header.request = next_id_++;
       Bytes message = encode_probe(header, payload, reply_bytes);
-      outgoing.emplace_back(w, message);
-      round_.push_back({header.request, w, 0, 0, 0, std::move(message), {}, start});
+      outgoing.push_back({w, 0, message});
+      round_.push_back(
+          {header.request, w, 0, 0, 0, std::move(message), {}, Patience::kind(Part::Mlp, 0), start, start});
     }
     missing_ = round_.size();
   }
