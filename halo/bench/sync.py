@@ -10,14 +10,15 @@ from halo.cell.hub import Cell
 SYNCS = 44  # of a token: two in each of TinyLlama's 22 layers
 _VALUES = 2048
 _REQUEST = _VALUES // 32 * 34  # bytes, as Q8_0
-_REPLY = _VALUES * 4  # bytes, as `fixed`
+_VALUE_BYTES = {"fixed": 4, "f32": 4, "f16": 2}
 
 
-def bench_sync(cell: Cell, tokens: int) -> dict[str, Any]:
-    """Milliseconds of `tokens` x 44 syncs, after one token that warms everything up."""
+def bench_sync(cell: Cell, tokens: int, partials: str = "fixed") -> dict[str, Any]:
+    """Milliseconds of `tokens` x 44 syncs, after one token that warms everything up; replies as large as `partials`."""
+    reply = _VALUES * _VALUE_BYTES[partials]
     for _ in range(SYNCS):
-        cell.engine.probe(_REQUEST, _REPLY)
-    syncs = [1e3 * cell.engine.probe(_REQUEST, _REPLY) for _ in range(SYNCS * tokens)]
+        cell.engine.probe(_REQUEST, reply)
+    syncs = [1e3 * cell.engine.probe(_REQUEST, reply) for _ in range(SYNCS * tokens)]
     sums = [sum(syncs[i : i + SYNCS]) for i in range(0, len(syncs), SYNCS)]
     ordered = sorted(syncs)
 
@@ -27,7 +28,7 @@ def bench_sync(cell: Cell, tokens: int) -> dict[str, Any]:
     return {
         "syncs": len(syncs),
         "request_bytes": _REQUEST,
-        "reply_bytes": _REPLY,
+        "reply_bytes": reply,
         "median_ms": round(statistics.median(syncs), 3),
         "p95_ms": quantile(0.95),
         "p99_ms": quantile(0.99),

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from halo.cell import native as native_module
 from halo.cell.address import Address
@@ -20,11 +20,12 @@ from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
 from halo.cell.loop import LoopThread, errors_in_one_line
-from halo.cell.messages import ModelId, clean
+from halo.cell.messages import ModelId, Partials, clean
 from halo.cell.native import Command, Native, OpenModel
 from halo.cell.session import Formation, HubSession, Offer, describe
 from halo.cell.topics import Topics, is_name
 from halo.errors import CellError
+from halo.limits import PARTIALS, PLANS, check, check_choice
 
 _SLOTS = 1
 _WORKERS_COME_S = 30.0
@@ -43,8 +44,11 @@ class Wish:
     cell: str
     n_ctx: int
     threads: int
-    partials: str
+    partials: Partials
+    plan: str
+    hub_share: float | None
     worker_threads: int
+    worker_pace_us: int
 
 
 class Cell:
@@ -76,7 +80,10 @@ class Cell:
         n_ctx: int,
         threads: int = 1,
         partials: str = "fixed",
+        plan: str = "even",
+        hub_share: float | None = None,
         worker_threads: int = 1,
+        worker_pace_us: int = 0,
         log: Callable[[str], None] | None = None,
         native: Native | None = None,
         worker_command: Command = WORKER_COMMAND,
@@ -86,10 +93,25 @@ class Cell:
         Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
-        `native` and `worker_command` are for tests. Raises BrokerError and CellError; whatever was started
-        is stopped then.
+        `partials`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads` and `worker_pace_us`
+        are for local workers. `native` and `worker_command` are for tests. Raises BrokerError and CellError,
+        ValueError for an option out of its range; whatever was started is stopped then.
         """
-        wish = Wish(workers, broker, cell, n_ctx, threads, partials, worker_threads)
+        check(hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
+        check_choice("partials", partials, PARTIALS)
+        check_choice("plan", plan, PLANS)
+        wish = Wish(
+            workers,
+            broker,
+            cell,
+            n_ctx,
+            threads,
+            cast("Partials", partials),
+            plan,
+            hub_share,
+            worker_threads,
+            worker_pace_us,
+        )
         self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
         _open_cells.add(self)
         try:
@@ -146,6 +168,7 @@ class Cell:
         engine = self._native.Engine(
             self._model.native, wish.n_ctx, n_slots=_SLOTS, threads=wish.threads, partials=wish.partials
         )
+        engine.assign_evenly(wish.hub_share)  # the one plan that there is
         self.engine = CellEngine(self._native, engine, _SLOTS, self._members())
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:
@@ -165,6 +188,7 @@ class Cell:
                 cell=wish.cell,
                 model=str(self._model.path),
                 threads=wish.worker_threads,
+                pace_us=wish.worker_pace_us,
                 command=worker_command,
             )
         else:

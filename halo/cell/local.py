@@ -26,14 +26,22 @@ class LocalWorkers:
         self._children: dict[str, Child] = {}
 
     def start(
-        self, count: int, *, address: Address, cell: str, model: str, threads: int, command: Sequence[str]
+        self,
+        count: int,
+        *,
+        address: Address,
+        cell: str,
+        model: str,
+        threads: int,
+        pace_us: int,
+        command: Sequence[str],
     ) -> None:
         """Start `worker-1` to `worker-<count>`."""
         path = os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")]))
         for number in range(1, count + 1):
             name = f"worker-{number}"
             where = ["--broker", str(address), "--cell", cell, "--name", name]
-            what = ["-m", model, "-t", str(threads), "--exit-with-parent"]
+            what = ["-m", model, "-t", str(threads), "--pace", str(pace_us), "--exit-with-parent"]
             self._children[name] = Child([*command, *where, *what], pipe=True, env={"PYTHONPATH": path})
 
     @property

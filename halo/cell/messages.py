@@ -16,6 +16,7 @@ _SHA256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _NAME = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 # These are printed on other people's terminals: no control characters, so no escape sequences.
 _TEXT = Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+Partials = Literal["fixed", "f32", "f16"]
 _COUNT = Annotated[int, Meta(ge=0, le=2**53)]
 _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -37,7 +38,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     model: ModelId
     n_ctx: _SIZE
     slots: _SIZE
-    partials: Literal["fixed", "f32"]
+    partials: Partials
     since: Annotated[float, Meta(ge=0)]
 
 

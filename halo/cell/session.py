@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
-from halo.cell.messages import BadDocument, Beat, Lease, ModelId, decode, encode
+from halo.cell.messages import BadDocument, Beat, Lease, ModelId, Partials, decode, encode
 from halo.cell.native import Native, Relay
 from halo.cell.roster import Roster
 from halo.cell.topics import Topics
@@ -38,7 +38,7 @@ class Offer:
     model: ModelId
     n_ctx: int
     slots: int
-    partials: str
+    partials: Partials
 
 
 @dataclass
@@ -230,7 +230,7 @@ class HubSession:
             model=offer.model,
             n_ctx=offer.n_ctx,
             slots=offer.slots,
-            partials="f32" if offer.partials == "f32" else "fixed",
+            partials=offer.partials,
             since=round(time.time(), 3) if self._lease is None else self._lease.since,
         )
         self._own_sessions.add(session)

@@ -45,6 +45,7 @@ class WorkerWish:
     threads: int = 1
     exit_with_parent: bool = False
     wait: bool = False
+    pace_us: int = 0
 
 
 def default_name() -> str:
@@ -67,7 +68,7 @@ class WorkerService:
         self._wish = wish
         self._log = log
         self._topics = Topics(wish.cell)
-        self._worker: NativeWorker = native.Worker(model.native, wish.threads)
+        self._worker: NativeWorker = native.Worker(model.native, wish.threads, wish.pace_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
         self._lease: Lease | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from halo.cell.hub import Cell
 from halo.cli.console import patience, say
-from halo.cli.options import Commands, add_cell, add_model, broker_of, command, positive, within
+from halo.cli.options import Commands, add_cell, add_model, add_partials, broker_of, command, positive, within
 
 _SYNC = "measure syncs: one message to every worker and one answer from each, nothing computed"
 _SYNC_EXAMPLES = """\
@@ -40,6 +40,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     add_model(sync)
     sync.add_argument("--workers", type=within("workers", least=1), required=True, metavar="N", help="how many workers")
     sync.add_argument("--tokens", type=positive, default=50, metavar="N", help="how many times 44 syncs (default: 50)")
+    add_partials(sync)
     kernels = command(parts, "kernels", _KERNELS, _KERNELS_EXAMPLES, _kernels)
     model = command(parts, "model", _MODEL, _MODEL_EXAMPLES, _model)
     add_model(model)
@@ -60,7 +61,7 @@ def _sync(args: argparse.Namespace) -> int:
         patience("waiting for the workers"),
         Cell.open(model, workers=args.workers, broker=broker_of(args), cell=args.cell, n_ctx=256, log=say) as cell,
     ):
-        figures = bench_sync(cell, args.tokens)
+        figures = bench_sync(cell, args.tokens, args.partials)
     if args.json:
         print(json.dumps({"workers": args.workers, **figures}))
     else:

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halo.cli.console import patience, say, size
-from halo.cli.options import VARIABLE, Commands, add_cell, add_model, broker_of, by_variable, command, within
+from halo.cli.options import (
+    VARIABLE,
+    Commands,
+    add_cell,
+    add_model,
+    add_pace,
+    add_sharing,
+    broker_of,
+    by_variable,
+    command,
+    within,
+)
 from halo.errors import HaloError
 from halo.words import shortened
 
@@ -52,6 +63,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-t", "--threads", type=within("n_threads"), metavar="N", help="threads of this device (default: all cores)"
     )
+    add_sharing(parser)
+    add_pace(parser, "the --pace of the workers that are started here")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
         "--temp", type=within("temperature"), default=0.8, help="temperature; 0: always the most probable (0.8)"
@@ -84,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     """Open, stream, summarise."""
     from halo.api import Generation, Options
 
+    if args.pace and broker_of(args) is not None:
+        raise SystemExit(args.parser.error("--pace is for workers that are started here: give it to their halo worker"))
     log = _nothing if args.quiet else say
     if by_variable(args):
         log(f"joining the broker that the variable {VARIABLE} names (--broker local goes without it)")
@@ -101,6 +116,10 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         n_ctx=args.ctx_size,
         threads=args.threads,
+        worker_pace_us=args.pace,
+        partials=args.partials,
+        plan=args.plan,
+        hub_share=args.hub_share,
         log=log,
     )
     generation = Generation(options)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from halo.errors import BrokerError, CellError, WorkerLostError
-from halo.limits import LIMITS
+from halo.limits import LIMITS, PARTIALS, PLANS
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
@@ -75,6 +75,35 @@ def need_broker(args: argparse.Namespace) -> str:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """-m."""
     parser.add_argument("-m", "--model", metavar="FILE", help="GGUF file (default: the demo model)")
+
+
+def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
+    """--pace."""
+    parser.add_argument("--pace", type=within("worker_pace_us"), default=0, metavar="US", help=what)
+
+
+def add_sharing(parser: argparse.ArgumentParser) -> None:
+    """--partials, --plan and --hub-share."""
+    add_partials(parser)
+    parser.add_argument(
+        "--plan", choices=PLANS, default=PLANS[0], help="who computes what; even: the workers get equal shares (even)"
+    )
+    parser.add_argument(
+        "--hub-share",
+        type=within("hub_share"),
+        metavar="X",
+        help="the part of every layer that this device computes, from 0 to 1 (default: as much as a worker)",
+    )
+
+
+def add_partials(parser: argparse.ArgumentParser) -> None:
+    """--partials."""
+    parser.add_argument(
+        "--partials",
+        choices=PARTIALS,
+        default=PARTIALS[0],
+        help="how partial sums travel: fixed: the same text whoever computes what; f16: half the bytes (fixed)",
+    )
 
 
 def within(name: str, least: int | None = None) -> Callable[[str], float]:

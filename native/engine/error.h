@@ -1,6 +1,7 @@
 // What the native module throws besides std::invalid_argument (bad input).
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -13,6 +14,12 @@ struct Error : std::runtime_error {
 struct WorkerLost : Error {
   WorkerLost(int worker, const std::string& what) : Error(what), worker(worker) {}
   int worker;  // index in the exchange
+};
+
+// A worker answered with values or norms that are not finite: is it the worker, or the model?
+struct NotFinite : WorkerLost {
+  NotFinite(int worker, const std::string& what, uint64_t mask) : WorkerLost(worker, what), mask(mask) {}
+  uint64_t mask;  // the groups that it was asked for
 };
 
 struct Interrupted : Error {

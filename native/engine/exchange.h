@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "engine/device.h"
@@ -35,8 +36,11 @@ class Exchange {
   virtual int workers() const = 0;
   virtual void scatter(const Scatter& scatter) = 0;
   // Waits for every request of the last scatter and adds the results to `sum`, in request order. Calls `poll`
-  // now and then, which may throw. Throws WorkerLost where a worker does not answer or refuses.
+  // now and then, which may throw. Throws WorkerLost where a worker does not answer or refuses,
+  // NotFinite where it answers with values that are not finite.
   virtual void gather(Partial& sum, const std::function<void()>& poll) = 0;
+  // The worker is of no more use; every later scatter and gather throws WorkerLost with this reason.
+  virtual void lost(int worker, const std::string& reason) = 0;
   virtual ExchangeCounters counters() const = 0;
   virtual void reset_counters() = 0;
 };

@@ -14,6 +14,8 @@
 #include "kernels/kernels.h"
 #include "wire/message.h"
 
+void wire_crypto();  // sanitized_wire.cpp
+
 namespace {
 
 using namespace halo;
@@ -163,5 +165,6 @@ int main() {
   memory();
   pool();
   messages();
+  wire_crypto();
   std::puts("ok");
 }

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "wire/values.h"
+
 namespace halo {
 
 namespace {
@@ -30,6 +32,14 @@ std::string refusal_text(uint16_t reason) {
     default:
       return "refused a request";
   }
+}
+
+NotFinite not_finite(int worker, const Header& answer, const std::string& which) {
+  const std::string part = answer.part == Part::Mlp ? "MLP" : "attention";
+  return {worker,
+          "its answer holds values that are not finite: " + which + " of layer " + std::to_string(answer.layer) + ", " +
+              part + " (is its copy of the model damaged?)",
+          answer.mask};
 }
 
 int rows_per_message(const Scatter& s, size_t max_message) {
@@ -155,10 +165,13 @@ void Relay::gather(Partial& sum, const std::function<void()>& poll) {
 void Relay::add(const Outstanding& request, Partial& sum) const {
   PartialView partial;
   decode_partial(request.answer.data(), request.answer.size(), &partial);
+  const size_t norms = size_t(request.rows) * __builtin_popcountll(request.mask);
+  if (!all_finite(partial.norms, norms)) throw not_finite(request.worker, partial.header, "the norm of a group");
   for (int t = 0; t < request.rows; ++t) sum.range[request.first + t] |= partial.range[t];
   if (partial.values == nullptr) return;
   const size_t d = partial.header.d, n = request.rows * d, at = request.first * d;
   const uint8_t* p = partial.values;
+  bool finite = true;
   if (partial.header.partial_format == PartialFormat::Fixed) {
     // Unsigned, because the sum of a sync that is out of range, and so repeated, may wrap.
     for (size_t i = 0; i < n; ++i, p += 4) {
@@ -166,13 +179,15 @@ void Relay::add(const Outstanding& request, Partial& sum) const {
       std::memcpy(&value, p, 4);
       sum.fixed[at + i] = static_cast<int32_t>(static_cast<uint32_t>(sum.fixed[at + i]) + value);
     }
-  } else {
-    for (size_t i = 0; i < n; ++i, p += 4) {
-      float value;
-      std::memcpy(&value, p, 4);
-      sum.f32[at + i] += value;
+  } else if (partial.header.partial_format == PartialFormat::F16) {
+    std::vector<float> scratch(d);
+    for (int t = 0; t < request.rows; ++t, p += 2 * d) {
+      finite &= add_f16(p, partial.exponents[t], static_cast<int>(d), scratch.data(), sum.f32.data() + at + t * d);
     }
+  } else {
+    finite = add_f32(p, n, sum.f32.data() + at);
   }
+  if (!finite) throw not_finite(request.worker, partial.header, "a sum");
 }
 
 // Whether an earlier request of this sync is still on its way to the same worker: then its cache cannot be complete
@@ -204,9 +219,14 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
     return true;
   }
   for (int t = 0; t < request.rows; ++t) {
+    const int exponent = partial.exponents[t];
+    if (h.partial_format == PartialFormat::F16) {  // the worker's own choice
+      if (exponent < kMinF16Exponent || exponent > kMaxF16Exponent) return false;
+      continue;
+    }
     RequestRow asked;
     std::memcpy(&asked, request.message.data() + sizeof(Header) + t * sizeof asked, sizeof asked);
-    if (partial.exponents[t] != asked.exponent) return false;
+    if (exponent != asked.exponent) return false;
   }
   request.answer.assign(data, data + size);
   if (h.status == Status::Ok) {

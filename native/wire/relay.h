@@ -38,7 +38,7 @@ class Relay : public Exchange {
   void reset_counters() override;
 
   void deliver(int worker, const uint8_t* data, size_t size);
-  void lost(int worker, const std::string& reason);
+  void lost(int worker, const std::string& reason) override;
 
   // Seconds that one sync without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from each.
   double probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);

@@ -2,7 +2,8 @@
 // has not come, so the hub may ask again whenever it likes.
 #include "wire/worker.h"
 
-#include <cstring>
+#include <chrono>
+#include <thread>
 
 namespace halo {
 
@@ -39,9 +40,7 @@ Refusal Worker::check(const Request& request) const {
   const Spec& s = model_->spec;
   if (h.layer >= s.layers || static_cast<int>(h.d) != s.d || h.slot >= n_slots_) return Refusal::BadRequest;
   if (h.part != Part::Attention && h.part != Part::Mlp) return Refusal::BadRequest;
-  if (h.partial_format != PartialFormat::Fixed && h.partial_format != PartialFormat::F32) {
-    return Refusal::BadRequest;
-  }
+  if (!is_known(h.partial_format)) return Refusal::BadRequest;
   const Layer& layer = model_->layers[h.layer];
   if (h.groups != layer.groups(h.part) || (h.groups < 64 && h.mask >> h.groups != 0)) return Refusal::BadRequest;
   if (static_cast<Type>(h.input_format) != layer.input(h.part)) return Refusal::BadRequest;
@@ -94,6 +93,7 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) 
 
 // Computes a checked request; whatever goes wrong here must reach the hub as a refusal.
 Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
+  const auto start = std::chrono::steady_clock::now();
   const Header& h = request.header;
   // The layer input is copied because the network leaves it unaligned.
   const Bytes aligned(request.h, request.h + h.payload);
@@ -111,6 +111,7 @@ Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
   in.format = h.partial_format;
   refusal = device_->compute(in, h.mask, partial);
   if (refusal != Refusal::None) return Status::Refused;
+  if (pace_.count() != 0) std::this_thread::sleep_until(start + pace_ * h.rows);
   return partial.in_range() ? Status::Ok : Status::Range;
 }
 

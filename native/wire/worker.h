@@ -1,6 +1,7 @@
 // A worker's side of the exchange: answers requests for one hub session from its own weights.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -19,7 +20,10 @@ class Worker {
  public:
   enum class Verdict { Compute, Answer, Drop };
 
-  Worker(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), threads_(threads) {}
+  // With a `pace`, a request takes that long for each of its rows, the arithmetic included, as on a slower device:
+  // what is left of it is slept.
+  Worker(std::shared_ptr<const Model> model, int threads, std::chrono::microseconds pace = {})
+      : model_(std::move(model)), threads_(threads), pace_(pace) {}
 
   // Forgets everything and serves this session only.
   void open(uint64_t session, int n_ctx, int n_slots);
@@ -40,6 +44,7 @@ class Worker {
 
   std::shared_ptr<const Model> model_;
   int threads_;
+  std::chrono::microseconds pace_;
 
   mutable std::mutex mutex_;  // guards what is below
   bool serving_ = false;

@@ -119,6 +119,9 @@ class Engine:
         self.body = b"body"
         self.reset_stats()
 
+    def assign_evenly(self, hub_share=None):
+        self.hub_share = hub_share
+
     def attach(self, relay):
         assert not any(self.past), "attached with positions that the workers do not have"
         self.relay = relay
@@ -165,7 +168,8 @@ class Engine:
 
 
 class Worker:
-    def __init__(self, model, threads=1):
+    def __init__(self, model, threads=1, pace_us=0):
+        self.pace_us = pace_us
         self.session = None
         self.computing = set()
         self.last = {}

@@ -1,0 +1,55 @@
+// What the files of this folder share. They are the only ones that know Python: they convert arguments, release the GIL
+// and map exceptions.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "engine/model.h"
+#include "wire/message.h"
+
+namespace halo {
+
+namespace py = pybind11;
+
+// Each adds its classes and functions to the module.
+void bind_model(py::module_& m);
+void bind_engine(py::module_& m);
+void bind_wire(py::module_& m);
+void bind_kernels(py::module_& m);
+void bind_crypto(py::module_& m);
+
+// name -> (ggml type, rows, columns, byte offset in the file)
+using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;
+
+// A tensor of a file by its name; throws std::invalid_argument where the table and the file do not fit each other.
+class TensorFinder {
+ public:
+  TensorFinder(const uint8_t* data, size_t size, const TensorTable& table) : data_(data), size_(size), table_(table) {}
+
+  Tensor operator()(const std::string& name) const;
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+  const TensorTable& table_;
+};
+
+// Throws std::invalid_argument for sizes that no cell has.
+void check_sizes(int n_ctx, int n_slots, int threads);
+
+// Lets Python's signal handlers run; a KeyboardInterrupt leaves native code through here.
+void check_signals();
+
+// The bytes of a message, borrowed.
+std::pair<const uint8_t*, size_t> view_of(const py::bytes& message);
+
+py::bytes to_bytes(const Bytes& b);
+
+}  // namespace halo

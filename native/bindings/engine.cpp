@@ -1,0 +1,100 @@
+// The hub's engine.
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "bindings/bindings.h"
+#include "wire/relay.h"
+
+namespace halo {
+
+namespace {
+
+PartialFormat partial_format(const std::string& name) {
+  if (name == "fixed") return PartialFormat::Fixed;
+  if (name == "f32") return PartialFormat::F32;
+  if (name == "f16") return PartialFormat::F16;
+  throw std::invalid_argument("unknown format of partials '" + name + "'; known: fixed, f32, f16");
+}
+
+py::array_t<float> forward(Engine& engine, int slot,
+                           const py::array_t<int32_t, py::array::c_style | py::array::forcecast>& tokens,
+                           bool all_logits) {
+  if (tokens.ndim() != 1) throw std::invalid_argument("tokens must be a one-dimensional array");
+  const int n = static_cast<int>(tokens.size());
+  py::array_t<float> logits({all_logits ? std::max(n, 1) : 1, engine.spec().vocab});
+  float* out = logits.mutable_data();
+  const int32_t* in = tokens.data();
+  {
+    py::gil_scoped_release release;
+    engine.forward(slot, in, n, all_logits, out, check_signals);
+  }
+  return logits;
+}
+
+py::dict device_stats(uint64_t group_results, uint64_t requests, const DeviceCounters& c) {
+  py::dict d;
+  d["group_results"] = group_results;
+  d["requests"] = requests;
+  d["messages_sent"] = c.messages_sent;
+  d["bytes_sent"] = c.bytes_sent;
+  d["messages_received"] = c.messages_received;
+  d["bytes_received"] = c.bytes_received;
+  return d;
+}
+
+py::dict engine_stats(const Engine& engine) {
+  const EngineCounters own = engine.counters();
+  const ExchangeCounters shared = engine.exchange() ? engine.exchange()->counters() : ExchangeCounters();
+  py::list devices;
+  devices.append(device_stats(own.group_results, own.requests, {}));
+  for (const DeviceCounters& c : shared.workers) devices.append(device_stats(c.group_results, c.requests, c));
+  py::dict d;
+  d["tokens"] = own.tokens;
+  d["syncs"] = own.syncs;
+  d["range_repeats"] = own.range_repeats;
+  d["re_requests"] = shared.re_requests;
+  d["late_duplicates"] = shared.late_duplicates;
+  d["bad_messages"] = shared.bad_messages;
+  d["devices"] = devices;
+  return d;
+}
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+  py::class_<Engine>(m, "Engine", "The hub's engine: all layers of a model, shared with the workers of a relay.")
+      .def(py::init([](std::shared_ptr<Model> model, int n_ctx, int n_slots, int threads, const std::string& partials) {
+             check_sizes(n_ctx, n_slots, threads);
+             return std::make_unique<Engine>(std::move(model), n_ctx, n_slots, threads, partial_format(partials));
+           }),
+           py::arg("model"), py::arg("n_ctx"), py::arg("n_slots") = 1, py::arg("threads") = 1,
+           py::arg("partials") = "fixed")
+      .def_property_readonly("n_ctx", &Engine::n_ctx)
+      .def_property_readonly("n_vocab", [](const Engine& e) { return e.spec().vocab; })
+      .def("forward", &forward, py::arg("slot"), py::arg("tokens"), py::arg("all_logits") = false)
+      .def("truncate", &Engine::truncate, py::arg("slot"), py::arg("n"))
+      .def("n_past", &Engine::n_past, py::arg("slot"))
+      .def("cancel", &Engine::cancel)
+      .def(
+          "attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); },
+          py::arg("relay").none(true))
+      .def(
+          "assign_evenly",
+          [](Engine& e, std::optional<double> hub_share) {
+            if (hub_share && !(*hub_share >= 0 && *hub_share <= 1)) {
+              throw std::invalid_argument("the hub's share must be from 0 to 1");
+            }
+            e.set_assigner(std::make_unique<EvenAssigner>(hub_share));
+          },
+          py::arg("hub_share") = py::none(), "The hub computes this share of every layer's groups; None: as a worker.")
+      .def(
+          "assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
+          py::arg("seed"), "Draws who computes what anew at every sync (for tests).")
+      .def("stats", &engine_stats)
+      .def("reset_stats", &Engine::reset_counters);
+}
+
+}  // namespace halo
