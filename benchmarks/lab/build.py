@@ -48,7 +48,9 @@ def switch() -> Path:
             command = [find("cc") or "cc", *_FLAGS, "-o", str(made), str(_SOURCE), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                raise LabError(f"The laboratory's switch cannot be compiled ({' '.join(command)}):\n{done.stderr.strip()}")
+                raise LabError(
+                    f"The laboratory's switch cannot be compiled ({' '.join(command)}):\n{done.stderr.strip()}"
+                )
             made.replace(target)
     except OSError as error:
         raise LabError(f"The laboratory's switch cannot be put into {cache}: {error.strerror}.") from None

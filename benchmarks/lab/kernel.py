@@ -1,7 +1,7 @@
 """A laboratory's network without a process of its own: a bridge, and filters that lose frames at random.
 
-It delays nothing, and costs next to no processor time, which matters where the hosts share a few cores. A frame to a host is
-lost where that host receives it, and a frame from it where the bridge does: no sender ever learns of it.
+It delays nothing, and costs next to no processor time, which matters where the hosts share a few cores. A frame to a
+host is lost where that host receives it, and a frame from it where the bridge does: no sender ever learns of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Bridge:
         self._hosts = range(hosts)
         self._namespace = namespace
         with inside(namespace(hosts)):
-            tool("ip", lines=["link add br0 type bridge mcast_snooping 0 stp_state 0", "link set br0 addrgenmode none up"])
+            tool(
+                "ip",
+                lines=["link add br0 type bridge mcast_snooping 0 stp_state 0", "link set br0 addrgenmode none up"],
+            )
             for host in self._hosts:
                 cable = f"link add p{host} type veth peer name eth0 address {mac(host)} netns {namespace(host)}"
                 tool("ip", lines=[cable, f"link set p{host} master br0 addrgenmode none up"])

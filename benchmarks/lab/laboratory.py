@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -26,10 +26,10 @@ _PREFIXES = {4: 24, 6: 64}
 
 
 class Lab:
-    """Hosts 0 (the hub) to `hosts` - 1, each a network namespace with an interface eth0 and an IPv4 and an IPv6 address.
+    """Hosts 0 (the hub) to `hosts` - 1: network namespaces with an interface eth0 and an address of IPv4 and of IPv6.
 
-    A context manager. Nothing in it has a name on the machine, so any number of them may run side by side; all of
-    it ends with this process, however that ends (see switch.c), once the programs that were started on the hosts end too.
+    A context manager. Nothing in it has a name on the machine, so any number of them may run side by side; all of it
+    ends with this process, however that ends (see switch.c), once the programs that were started on the hosts end.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Lab:
         self._shared = Shared(memory)
         self._shared.seed(secrets.randbits(64) if seed is None else seed)
         try:
-            self._process, self._errors = start(hosts, memory, kernel)
+            self._process, self._errors = start(hosts, f"/proc/self/fd/{memory}", kernel=kernel, keep=[memory])
         finally:
             os.close(memory)
         try:
@@ -135,15 +135,17 @@ def on_host(namespace: Path, *words: str) -> list[str]:
     return [find("nsenter") or "nsenter", f"--net={namespace}", "--", *words]
 
 
-def start(hosts: int, memory: int, kernel: bool, detached: bool = False) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+def start(
+    hosts: int, memory: str, *, kernel: bool = False, keep: Sequence[int] = (), detached: bool = False
+) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """Start the switch, and say where its errors go. It ends with this process, unless it is detached."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
     process = subprocess.Popen(
-        [str(switch()), str(hosts), f"/proc/self/fd/{memory}", *(["hold"] if kernel else [])],
+        [str(switch()), str(hosts), memory, *(["hold"] if kernel else [])],
         stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,
-        pass_fds=[memory],
+        pass_fds=tuple(keep),
         start_new_session=True,  # Ctrl-C in the terminal does not reach it
     )
     return process, errors
@@ -183,14 +185,3 @@ def _sysctl(name: str, value: str) -> None:
         Path("/proc/sys", name).write_text(value)
     except OSError as error:
         raise LabError(f"{name} cannot be set to {value!r}: {error.strerror}.") from None
-
-
-def lines_of(lab_counters: Iterator[tuple[int, Counters, Counters]]) -> Iterator[str]:
-    """A table of counters, for people."""
-    yield f"{'host':<5}{'':<6}{'frames':>10}{'bytes':>13}{'lost':>9}{'twice':>8}{'late':>8}{'dropped':>9}"
-    for host, down, up in lab_counters:
-        for direction, c in (("to", down), ("from", up)):
-            yield (
-                f"{host:<5}{direction:<6}{c.frames:>10}{c.bytes:>13}{c.lost:>9}"
-                f"{c.duplicated:>8}{c.reordered:>8}{c.dropped:>9}"
-            )

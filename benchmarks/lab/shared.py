@@ -39,6 +39,11 @@ class Shared:
         return int(fd)
 
     @property
+    def hosts(self) -> int:
+        """How many namespaces stand."""
+        return sum(self.namespace(host) > 0 for host in range(MOST_HOSTS))
+
+    @property
     def conditions(self) -> Conditions:
         return Conditions(*_CONDITIONS.unpack_from(self._memory, _CONDITIONS_AT))
 
