@@ -97,8 +97,9 @@ class Cell:
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
         `partials`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads` and `worker_pace_us`
-        are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError,
-        ValueError for an option out of its range; whatever was started is stopped then.
+        are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to compare with).
+        `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for an option
+        out of its range; whatever was started is stopped then.
         """
         check(hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
         check_choice("partials", partials, PARTIALS)

@@ -16,7 +16,7 @@ CONNACK, PUBLISH, SUBACK, PINGRESP = 2, 3, 9, 13
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
 _LONGEST = 1 << 20
-"""Bytes; more than any message of ours has, so it is no broker that we listen to."""
+"""Bytes; more than any message of ours has, so it is not even kept."""
 
 
 class NotMqtt(ConnectionError):
@@ -54,19 +54,28 @@ class Reader:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._skip = 0
 
     def feed(self, data: bytes) -> list[tuple[int, str, bytes]]:
         """The packets that are whole now: (kind, topic, payload); the topic is empty in all but PUBLISH.
 
-        Raises NotMqtt. A message that is retained, or of another QoS than 0, is left out: none of ours is.
+        Raises NotMqtt. A message that is retained, very long, or of another QoS than 0, is left out: none of ours is.
         """
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
         data = self._rest + data if self._rest else data
         packets = []
         at = 0
         while (found := _packet(data, at)) is not None:
             begin, end = found
             first = data[at]
-            if first >> 4 != PUBLISH:
+            if end - begin > _LONGEST:
+                self._skip = max(end - len(data), 0)
+            elif end > len(data):
+                break
+            elif first >> 4 != PUBLISH:
                 packets.append((first >> 4, "", data[begin:end]))
             elif first == PUBLISH << 4:
                 split = begin + 2 + int.from_bytes(data[begin : begin + 2], "big")
@@ -79,16 +88,13 @@ class Reader:
 
 
 def _packet(data: bytes, at: int) -> tuple[int, int] | None:
-    """Where the body of the packet at `at` begins and ends; None where it is not whole yet (2.2.3)."""
+    """Where the body of the packet at `at` begins and will end; None where its length is not there yet (2.2.3)."""
     length = shift = 0
     for begin in range(at + 1, min(at + 5, len(data))):
         byte = data[begin]
         length |= (byte & 0x7F) << shift
         if byte < 0x80:
-            if length > _LONGEST:
-                raise NotMqtt(f"a packet of {length} bytes is no message of ours")
-            end = begin + 1 + length
-            return (begin + 1, end) if end <= len(data) else None
+            return (begin + 1, begin + 1 + length)
         shift += 7
     if shift == 28:
         raise NotMqtt("the length of a packet has no end")

@@ -11,8 +11,9 @@ import asyncio
 from typing import NoReturn
 
 from halo.cell.address import Address
+from halo.cell.connection import FIRST_ATTEMPTS_S
 from halo.cell.view import running
-from halo.exchange.lane import FIRST_ATTEMPTS_S, Handler, Lane
+from halo.exchange.lane import Handler, Lane
 
 LANES = 8
 """Of each device. docs/benchmarks.md has the figures of fewer."""
@@ -38,7 +39,6 @@ class Lanes:
         # The first lane tells the user when the broker is not there; the others may come when they can.
         waits = (patience_s, *(count - 1) * (float("inf"),))
         self.lanes = [Lane(address, f"{client_id}-{i}", i, on_message, wait) for i, wait in enumerate(waits)]
-        self._next = 0
 
     @property
     def is_up(self) -> bool:
@@ -63,15 +63,11 @@ class Lanes:
 
     def one(self, wanted: int, among: int) -> int:
         """The lane `wanted`, or, where it is in trouble, the best of the first `among`."""
-        if self.lanes[wanted].trouble()[0] == 0:
-            return wanted
-        return self.best(1, among)[0]
+        return wanted if self.lanes[wanted].trouble()[0] == 0 else self.best(1, among, wanted + 1)[0]
 
-    def best(self, n: int, among: int) -> list[int]:
-        """`n` of the first `among` lanes: those without trouble, in turn."""
-        turn, self._next = self._next, self._next + n
-        order = range(among)
-        return sorted(order, key=lambda i: (self.lanes[i].trouble(), (i - turn) % among))[:n]
+    def best(self, n: int, among: int, turn: int) -> list[int]:
+        """`n` of the first `among` lanes: by their trouble, equal ones in turn from `turn` on."""
+        return sorted(range(among), key=lambda i: (self.lanes[i].trouble(), (i - turn) % among))[:n]
 
 
 class Route:
@@ -83,6 +79,7 @@ class Route:
         self._lanes = lanes
         self._among = among
         self._lane = 0
+        self._turn = 1
         self._again = 0.0  # share of the requests that were sent again, lately
 
     def choose(self, attempt: int) -> tuple[list[int], int]:
@@ -94,9 +91,9 @@ class Route:
             self.hedging = self._again > (_HEDGE_NO_MORE_BELOW if self.hedging else _HEDGE_ABOVE)
         if attempt == 0 and not self.hedging:
             return [self._lane], 1  # one lane for all is cheapest: what arrives together is read together
-        chosen = self._lanes.best(min(COPIES, self._among), self._among)
-        if attempt and chosen[0] == self._lane:  # that one has failed just now
-            chosen = self._lanes.best(min(COPIES, self._among), self._among)
+        if not self.hedging:
+            self._turn = self._lane + 1  # the one that was used has failed just now
+        chosen = self._lanes.best(min(COPIES, self._among), self._among, self._turn)
+        self._turn += len(chosen)
         self._lane = chosen[0]
         return chosen, COPIES
-

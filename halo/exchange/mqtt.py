@@ -1,4 +1,4 @@
-"""The data plane over MQTT, both ends: the hub's publishes requests and takes partials, a worker's the other way round."""
+"""The data plane over MQTT, both ends: requests go out at the hub's and come in at a worker's, partials come back."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ class WorkerExchange:
         self._log = log
         self._session = ""
         self._among = 1
+        self._turn = 0
         self._waiting = 0
         self._bench = ThreadPoolExecutor(1, "halo-compute")
         self._loop = asyncio.get_running_loop()
@@ -156,7 +157,11 @@ class WorkerExchange:
         """Over the lane by which it was asked, which works at least in that direction, or over the best ones."""
         if not self._session:
             return
-        chosen = [self.lanes.one(lane, self._among)] if copies == 1 else self.lanes.best(copies, self._among)
+        if copies == 1:
+            chosen = [self.lanes.one(lane, self._among)]
+        else:
+            chosen = self.lanes.best(copies, self._among, self._turn)
+            self._turn += copies
         for number in chosen:
             topic = self._topics.partial(self._session, self._name, number)
             self.lanes.lanes[number].send(codec.publish(topic, reply))
