@@ -265,6 +265,7 @@ def test_a_copy_is_dropped_and_a_request_sent_again_is_answered(model: Model) ->
     cell, request = _first_request(model)
     worker = cell.workers[0]
     struct.pack_into("<Q", request, 16, 999)
+    struct.pack_into("<I", request, 28, 999)  # the newest sync
     first = bytes(request)
     request[6] = 1
     again = bytes(request)
