@@ -27,6 +27,7 @@ from halo.cell.session import Formation, HubSession, Offer, describe
 from halo.cell.topics import Topics, is_name
 from halo.errors import CellError
 from halo.exchange.datagrams import Transport
+from halo.exchange.lanes import LANES
 from halo.limits import PARTIALS, PLANS, TRANSPORTS, check, check_choice
 
 _SLOTS = 1
@@ -52,6 +53,7 @@ class Wish:
     hub_share: float | None
     worker_threads: int
     worker_pace_us: int
+    lanes: int
 
 
 class Cell:
@@ -88,6 +90,7 @@ class Cell:
         hub_share: float | None = None,
         worker_threads: int = 1,
         worker_pace_us: int = 0,
+        lanes: int = LANES,
         log: Callable[[str], None] | None = None,
         native: Native | None = None,
         worker_command: Command = WORKER_COMMAND,
@@ -98,8 +101,9 @@ class Cell:
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
         `partials`, `transport`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads` and
-        `worker_pace_us` are for local workers. `native` and `worker_command` are for tests. Raises BrokerError and
-        CellError, ValueError for an option out of its range; whatever was started is stopped then.
+        `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
+        compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
+        an option out of its range; whatever was started is stopped then.
         """
         check(hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
         check_choice("partials", partials, PARTIALS)
@@ -117,6 +121,7 @@ class Cell:
             hub_share,
             worker_threads,
             worker_pace_us,
+            lanes,
         )
         self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
         _open_cells.add(self)
@@ -194,7 +199,7 @@ class Cell:
             address = self._broker.address
         else:
             address = Address.parse(wish.broker)
-        self._session = session = HubSession(address, topics, self._offer(), self._native, self._log)
+        self._session = session = HubSession(address, topics, self._offer(), self._native, self._log, wish.lanes)
         if private:
             self._locals.start(
                 wish.workers or 0,

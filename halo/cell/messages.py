@@ -18,6 +18,7 @@ _NAME = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 _TEXT = Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 Partials = Literal["fixed", "f32", "f16"]
 _COUNT = Annotated[int, Meta(ge=0, le=2**53)]
+_LANES = Annotated[int, Meta(ge=1, le=64)]
 _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
@@ -59,6 +60,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     n_ctx: _SIZE
     slots: _SIZE
     partials: Partials
+    lanes: _LANES = 1
     since: Annotated[float, Meta(ge=0)]
     datagrams: Sealing | None = None
 
@@ -81,6 +83,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     cores: _COUNT
     memory_bytes: _COUNT
     exchanges: Annotated[list[_TEXT], Meta(max_length=16)]
+    lanes: _LANES = 1
     model: ModelId | None
     session: Annotated[str, Meta(pattern=r"\A([0-9a-f]{16})?\Z")]
     state: Literal["idle", "ready", "refused"]

@@ -19,6 +19,7 @@ from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
 from halo.exchange.datagrams import HubDatagrams, Transport, unreached
+from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import HubExchange
 from halo.words import shortened
 
@@ -30,6 +31,8 @@ _RETURN_AFTER_OUTAGE_S = 3.0
 _RECONNECT_S = 5.0
 _USURPER_S = 0.2
 _BROKER_ANSWERS_S = 0.8
+_PLAIN_RE_REQUEST_S = 0.5
+"""With one lane, a request that is sent again queues behind the first: only loss by the broker makes it useful."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,13 @@ class HubSession:
     """Made and used in the hub's loop; `formation` and the two flags may be read from any thread."""
 
     def __init__(
-        self, address: Address, topics: Topics, offer: Offer, native: Native, log: Callable[[str], None]
+        self,
+        address: Address,
+        topics: Topics,
+        offer: Offer,
+        native: Native,
+        log: Callable[[str], None],
+        lanes: int = LANES,
     ) -> None:
         self.roster = Roster()
         self.formation = Formation("", [], None)
@@ -81,7 +90,7 @@ class HubSession:
         """Set: the workers that go are leaving with us."""
         identity = secrets.token_hex(6)
         self._datagrams = HubDatagrams(native, "mqtt")
-        self.exchange = HubExchange(address, topics, f"halo-{identity}-data")
+        self.exchange = HubExchange(address, topics, f"halo-{identity}-data", lanes)
         self._control = Connection(
             address,
             f"halo-{identity}-hub",
@@ -106,9 +115,9 @@ class HubSession:
 
     async def serve(self, started: asyncio.Event) -> None:
         """Be the hub until `leave` is called; BrokerError when the broker cannot be reached at the start."""
-        async with running(self._control.run(), self.exchange.connection.run(), self._beat()):
+        async with running(self._control.run(), self.exchange.lanes.run(), self._beat()):
             await self._control.wait_up()
-            await self.exchange.connection.wait_up()
+            await self.exchange.lanes.wait_up()
             started.set()
             await self._stop.wait()
             held, self._lease = self._lease, None  # from here on it is not put back
@@ -129,7 +138,7 @@ class HubSession:
         self._limit = wanted
         session = secrets.token_hex(8)
         await self._connected()
-        await self.exchange.listen(session)
+        self.exchange.listen(session)
         self._datagrams = HubDatagrams(self._native, self._offer.transport)
         if self._offer.transport == "udp" and self._datagrams.unavailable:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
@@ -141,7 +150,7 @@ class HubSession:
         """A new session with the workers that are left and those that have joined; it may be none."""
         session = secrets.token_hex(8)
         await self._connected()
-        await self.exchange.listen(session)
+        self.exchange.listen(session)
         self._datagrams = HubDatagrams(self._native, self._offer.transport)
         await self._publish_lease(session)
         with contextlib.suppress(TimeoutError):
@@ -162,7 +171,7 @@ class HubSession:
 
         Asked when a worker has said nothing for long, for that may be the broker's silence.
         """
-        if self._control.is_up and self.exchange.connection.is_up:
+        if self._control.is_up and self.exchange.lanes.is_up:
             with contextlib.suppress(BrokerError, TimeoutError):
                 async with asyncio.timeout(_BROKER_ANSWERS_S):
                     await self._control.publish(self._topics.beat, encode(Beat(session=self.formation.session)))
@@ -178,7 +187,9 @@ class HubSession:
         names = self.roster.ready(session)[: self._limit]
         relay = None
         if names:
-            relay = self._native.Relay(int(session, 16), len(names), self.exchange.poster(names))
+            post = self.exchange.poster(names, [self.roster.profiles[name].lanes for name in names])
+            again_s = _PLAIN_RE_REQUEST_S if self.exchange.is_plain else None
+            relay = self._native.Relay(int(session, 16), len(names), post, re_request_s=again_s)
             self.exchange.bind(relay, names)
             profiles = [self.roster.profiles[name] for name in names]
             await self._datagrams.open(relay, session, profiles)
@@ -248,7 +259,7 @@ class HubSession:
         try:
             async with asyncio.timeout(_RECONNECT_S):
                 await self._control.wait_up()
-                await self.exchange.connection.wait_up()
+                await self.exchange.lanes.wait_up()
         except TimeoutError:
             raise BrokerError(
                 f"The broker at {self._address} has been away for {_RECONNECT_S:.0f} s. "
@@ -264,6 +275,7 @@ class HubSession:
             n_ctx=offer.n_ctx,
             slots=offer.slots,
             partials=offer.partials,
+            lanes=len(self.exchange.lanes.lanes),
             since=round(time.time(), 3) if self._lease is None else self._lease.since,
             datagrams=self._datagrams.sealing(),
         )

@@ -108,13 +108,13 @@ def add_transport(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_partials(parser: argparse.ArgumentParser) -> None:
+def add_partials(parser: argparse.ArgumentParser, default: str = PARTIALS[0]) -> None:
     """--partials."""
     parser.add_argument(
         "--partials",
         choices=PARTIALS,
-        default=PARTIALS[0],
-        help="how partial sums travel: fixed: the same text whoever computes what; f16: half the bytes (fixed)",
+        default=default,
+        help=f"how partial sums travel: fixed: the same text whoever computes what; f16: half the bytes ({default})",
     )
 
 

@@ -1,5 +1,6 @@
 // The messages between devices: the hub's relay and the worker's side.
 #include <pybind11/functional.h>
+#include <pybind11/stl.h>
 
 #include <chrono>
 #include <cstring>
@@ -27,7 +28,7 @@ Relay::Post python_post(py::function post) {
   return [shared](Relay::Outgoing outgoing) {
     py::gil_scoped_acquire gil;
     py::list messages;
-    for (const auto& [worker, message] : outgoing) messages.append(py::make_tuple(worker, to_bytes(message)));
+    for (const Relay::Letter& l : outgoing) messages.append(py::make_tuple(l.worker, l.attempt, to_bytes(l.message)));
     (*shared)(messages);
   };
 }
@@ -151,15 +152,15 @@ void bind_datagrams(py::module_& m) {
 
 void bind_relay(py::module_& m) {
   py::class_<Relay, std::shared_ptr<Relay>>(m, "Relay", "The exchange whose messages Python carries.")
-      .def(py::init([](uint64_t session, int workers, py::function post, size_t max_message, double re_request_s,
-                       double patience_s) {
+      .def(py::init([](uint64_t session, int workers, py::function post, size_t max_message,
+                       std::optional<double> re_request_s, double patience_s) {
              if (workers < 0 || workers > 255) throw std::invalid_argument("workers must be 0 to 255");
              if (max_message < 1024) throw std::invalid_argument("max_message must be at least 1024");
              return std::make_shared<Relay>(session, workers, python_post(std::move(post)),
                                             RelayOptions{max_message, re_request_s, patience_s});
            }),
            py::arg("session"), py::arg("workers"), py::arg("post"), py::kw_only(), py::arg("max_message") = 65536,
-           py::arg("re_request_s") = 0.5, py::arg("patience_s") = 4.0)
+           py::arg("re_request_s") = std::nullopt, py::arg("patience_s") = 4.0)
       .def(
           "deliver",
           [](Relay& r, int worker, const py::bytes& message) {

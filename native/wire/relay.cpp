@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
 constexpr auto kStall = std::chrono::seconds(1);
-constexpr double kDatagramPatience = 4;  // times that of MQTT
+constexpr auto kDatagramPatience = std::chrono::seconds(2);  // until even a living worker is asked again
 
 std::chrono::steady_clock::duration seconds(double s) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
@@ -71,7 +71,12 @@ int rows_per_message(const Scatter& s, size_t max_message) {
 }  // namespace
 
 Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
-    : session_(session), post_(std::move(post)), options_(options), heard_(workers, Clock::now()), lost_(workers) {
+    : session_(session),
+      post_(std::move(post)),
+      options_(options),
+      heard_(workers, Clock::now()),
+      patience_(workers),
+      lost_(workers) {
   counters_.workers.resize(workers);
 }
 
@@ -122,7 +127,7 @@ void Relay::send(const std::vector<const Outstanding*>& requests) {
     if (r->datagrams) {
       datagrams.emplace_back(peer_of_[r->worker], &r->message);
     } else {
-      outgoing.emplace_back(r->worker, r->message);
+      outgoing.push_back({r->worker, r->times - 1, r->message});
     }
   }
   if (!datagrams.empty()) datagrams_->send(datagrams);
@@ -163,8 +168,17 @@ void Relay::scatter(const Scatter& s) {
         ++c.requests;
         ++c.messages_sent;
         c.bytes_sent += message.size();
-        round_.push_back(
-            {header.request, w, first, rows, header.mask, std::move(message), {}, now, (datagrams >> w & 1) != 0});
+        round_.push_back({header.request,
+                          w,
+                          first,
+                          rows,
+                          header.mask,
+                          std::move(message),
+                          {},
+                          Patience::kind(in.part, rows),
+                          now,
+                          now,
+                          (datagrams >> w & 1) != 0});
       }
     }
     missing_ = round_.size();
@@ -190,6 +204,20 @@ void Relay::fail_if_silent() {
   }
 }
 
+// When a request that has no answer is asked again.
+Relay::Clock::time_point Relay::due(const Outstanding& r) const {
+  return r.asked +
+         (options_.re_request_s ? seconds(*options_.re_request_s) : patience_[r.worker].wait(r.kind, r.times));
+}
+
+Relay::Clock::time_point Relay::next_due() const {
+  auto next = Clock::time_point::max();
+  for (const Outstanding& r : round_) {
+    if (r.answer.empty()) next = std::min(next, due(r));
+  }
+  return next;
+}
+
 // Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
 void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
@@ -197,10 +225,10 @@ void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
   std::vector<const Outstanding*> requests;
   for (Outstanding& r : round_) {
     const bool over = (datagrams >> r.worker & 1) != 0, moved = over != r.datagrams;
-    const auto patience = seconds(over ? kDatagramPatience * options_.re_request_s : options_.re_request_s);
-    if (!r.answer.empty() || (!moved && now - r.asked < patience)) continue;
+    if (!r.answer.empty() || (!moved && now < due(r))) continue;
     counters_.fall_backs += moved && !over;
     r.datagrams = over;
+    ++r.times;
     r.asked = now;
     r.message[offsetof(Header, flags)] |= kResend;
     ++counters_.re_requests;
@@ -226,17 +254,20 @@ void Relay::refresh_heard() {
 // Returns once nothing is missing; the lock is held on entry and on return. Silence counts while we wait, not while
 // the hub computed its own share, nor while this process was stopped.
 void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll) {
-  auto last = Clock::now() - 2 * kStall;
+  auto last = Clock::now() - 2 * kStall, polled = Clock::now();
   while (missing_ != 0) {
     fail_if_lost();
     const auto now = Clock::now();
     if (now - last > kStall) std::fill(heard_.begin(), heard_.end(), now);
     last = now;
-    if (arrived_.wait_for(lock, kPollEvery, [&] { return missing_ == 0; })) break;
+    const auto until = std::min(next_due(), now + kPollEvery);
+    if (arrived_.wait_until(lock, until, [&] { return missing_ == 0; })) break;
     if (Clock::now() - last > kStall) continue;
     refresh_heard();
     ask_again(lock);
     fail_if_silent();
+    if (Clock::now() - polled < kPollEvery) continue;
+    polled = Clock::now();
     lock.unlock();
     poll();
     lock.lock();
@@ -301,6 +332,7 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
   }
   if (h.status == Status::Computing) {
     request.asked = Clock::now();
+    request.computing = true;
     return true;
   }
   if (h.status == Status::Refused) {
@@ -318,12 +350,21 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
     std::memcpy(&asked, request.message.data() + sizeof(Header) + t * sizeof asked, sizeof asked);
     if (exponent != asked.exponent) return false;
   }
-  request.answer.assign(data, data + size);
+  answered(request, data, size);
   if (h.status == Status::Ok) {
     counters_.workers[request.worker].group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
   }
-  --missing_;
   return true;
+}
+
+void Relay::answered(Outstanding& request, const uint8_t* data, size_t size) {
+  const auto now = Clock::now();
+  if (!request.datagrams) {
+    patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked, request.times,
+                                       request.computing);
+  }
+  request.answer.assign(data, data + size);
+  --missing_;
 }
 
 void Relay::deliver(int worker, const uint8_t* data, size_t size) {
@@ -356,8 +397,7 @@ void Relay::deliver(int worker, const uint8_t* data, size_t size) {
   }
   heard_[worker] = Clock::now();
   if (h.kind == Kind::Echo && found->rows == 0) {  // no rows: a probe
-    found->answer.assign(data, data + size);
-    --missing_;
+    answered(*found, data, size);
   } else if (!take(*found, data, size)) {
     ++counters_.bad_messages;
     lost_[worker] = "answered a request with a message of the wrong shape";
@@ -385,7 +425,17 @@ double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<vo
       header.session = session_;
       header.request = next_id_++;
       Bytes message = encode_probe(header, payload, reply_bytes);
-      round_.push_back({header.request, w, 0, 0, 0, std::move(message), {}, start, (datagrams >> w & 1) != 0});
+      round_.push_back({header.request,
+                        w,
+                        0,
+                        0,
+                        0,
+                        std::move(message),
+                        {},
+                        Patience::kind(Part::Mlp, 0),
+                        start,
+                        start,
+                        (datagrams >> w & 1) != 0});
     }
     missing_ = round_.size();
     for (const Outstanding& r : round_) requests.push_back(&r);

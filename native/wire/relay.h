@@ -13,20 +13,21 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/error.h"
 #include "engine/exchange.h"
 #include "wire/endpoint.h"
 #include "wire/message.h"
+#include "wire/patience.h"
 
 namespace halo {
 
 struct RelayOptions {
   size_t max_message = 65536;  // bytes; a request is cut into rows so that it and its answer stay below
-  double re_request_s = 0.5;   // ask again after this long without an answer
-  double patience_s = 4.0;     // a worker that says nothing for this long is lost
+  std::optional<double>
+      re_request_s;         // ask again after this long without an answer; unset: as each worker's answers tell
+  double patience_s = 4.0;  // a worker that says nothing for this long is lost
 };
 
 // What may carry the messages.
@@ -34,7 +35,12 @@ enum class Transport : uint8_t { Auto, Udp, Mqtt };
 
 class Relay : public Exchange {
  public:
-  using Outgoing = std::vector<std::pair<int, Bytes>>;  // (worker, message)
+  struct Letter {
+    int worker;
+    int attempt;  // 0: for the first time
+    Bytes message;
+  };
+  using Outgoing = std::vector<Letter>;
   using Post = std::function<void(Outgoing)>;
 
   Relay(uint64_t session, int workers, Post post, RelayOptions options);
@@ -73,18 +79,24 @@ class Relay : public Exchange {
     uint64_t mask;
     Bytes message;  // to ask again
     Bytes answer;   // empty until it is there
-    Clock::time_point asked;
+    int kind;       // of the worker's Patience
+    Clock::time_point first_asked, asked;
     bool datagrams = false;  // what it was sent over
+    int times = 1;           // asked
+    bool computing = false;  // the worker has said so
   };
 
   void send(const std::vector<const Outstanding*>& requests);
   uint64_t over_datagrams() const;
   void refresh_heard();
+  Clock::time_point due(const Outstanding& request) const;
+  Clock::time_point next_due() const;
   void wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll);
   void ask_again(std::unique_lock<std::mutex>& lock);
   void fail_if_lost();
   void fail_if_silent();
   bool misses_earlier(const Outstanding& request) const;
+  void answered(Outstanding& request, const uint8_t* data, size_t size);
   bool take(Outstanding& request, const uint8_t* data, size_t size);
   void add(const Outstanding& request, Partial& sum) const;
 
@@ -99,7 +111,8 @@ class Relay : public Exchange {
   uint64_t next_id_ = 1;
   Header expected_;  // what all answers of the round must repeat
   std::vector<Clock::time_point> heard_;
-  std::vector<std::string> lost_;  // reason by worker; empty: not lost
+  std::vector<Patience> patience_;  // by worker
+  std::vector<std::string> lost_;   // reason by worker; empty: not lost
   ExchangeCounters counters_;
 
   Transport transport_ = Transport::Mqtt;

@@ -141,8 +141,12 @@ def test_names_that_could_not_stand_in_a_topic(name):
 def test_topics_are_read_back_strictly():
     topics = Topics("lab")
     assert topics.profile_owner(topics.profile("pi2")) == "pi2"
-    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "0" * 16) == "pi2"
-    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "1" * 16) is None
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2", 3), "0" * 16) == "pi2"
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2", 3), "1" * 16) is None
+    assert topics.copies(topics.request("pi2", 3, 2)) == 2
+    assert [topics.copies(f"halo/lab/device/pi2/request/0/{last}") for last in ("0", "", "-1", "12", "x", "²")] == [
+        1
+    ] * 6
     assert topics.profile_owner("halo/lab/device/a/b/profile") is None
     assert topics.profile_owner("halo/lab/device//profile") is None
     assert topics.profile_owner("halo/other/device/a/profile") is None
