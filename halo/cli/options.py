@@ -14,6 +14,7 @@ Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
 VARIABLE = "HALO_BROKER"
 LOCAL = "local"
+PLAIN = "mqtt-plain"
 
 
 def command(
@@ -82,10 +83,10 @@ def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--pace", type=within("worker_pace_us"), default=0, metavar="US", help=what)
 
 
-def add_sharing(parser: argparse.ArgumentParser) -> None:
+def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
     """--partials, --transport, --plan and --hub-share."""
     add_partials(parser)
-    add_transport(parser)
+    add_transport(parser, measuring=measuring)
     parser.add_argument(
         "--plan", choices=PLANS, default=PLANS[0], help="who computes what; even: the workers get equal shares (even)"
     )
@@ -97,14 +98,16 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_transport(parser: argparse.ArgumentParser) -> None:
-    """--transport."""
+def add_transport(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
+    """--transport; who is `measuring` has one more, to compare with."""
     parser.add_argument(
         "--transport",
-        choices=TRANSPORTS,
+        choices=(*TRANSPORTS, PLAIN) if measuring else TRANSPORTS,
         default=TRANSPORTS[0],
         help="what carries requests and partials; auto: UDP datagrams to the workers that they reach, MQTT to the "
-        "others; udp: datagrams or an error (auto)",
+        "others; udp: datagrams or an error"
+        + (f"; {PLAIN}: strict TCP, one connection" if measuring else "")
+        + " (auto)",
     )
 
 
