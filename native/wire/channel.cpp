@@ -11,10 +11,11 @@ namespace halo {
 
 namespace {
 
-constexpr Micros kFloor = 1000;     // of every wait, beyond the round trip
-constexpr Micros kAckDelay = 300;   // an acknowledgement waits so long for a packet that carries it
-constexpr Micros kRunGap = 1000;    // between fragments of a run; then its end was lost
-constexpr Micros kPaceEvery = 250;  // long messages: so much at a time, so that no socket buffer overflows
+constexpr Micros kFloor = 1000;       // of every wait, beyond the round trip
+constexpr Micros kAckDelay = 300;     // an acknowledgement waits so long for a packet that carries it
+constexpr Micros kRunGap = 300;       // at least, between fragments of a run; then its end was lost
+constexpr Micros kLongRunGap = 1000;  // the same for runs that are sent in parts
+constexpr Micros kPaceEvery = 250;    // long messages: so much at a time, so that no socket buffer overflows
 constexpr int kPaceFirst = 32, kPaceNext = 16;
 constexpr size_t kMaxOutgoing = 32;  // messages under way: as many as a header can acknowledge
 constexpr size_t kMaxIncoming = 32;  // incomplete messages, and their bytes
@@ -307,7 +308,8 @@ bool Channel::take_fragment(const uint8_t* body, size_t size, uint8_t flags, Mic
     finish(m, complete);
     ack_at_ = std::min(ack_at_, now + kAckDelay);
   } else {
-    in.ask_at = flags & kLastOfRun ? now : now + kRunGap;
+    const Micros gap = h.data > kPaceFirst ? kLongRunGap : std::clamp(round_trip_.variation(), kRunGap, kLongRunGap);
+    in.ask_at = flags & kLastOfRun ? now : now + gap;
   }
   return true;
 }

@@ -16,6 +16,7 @@ constexpr double kRepairShare = 0.005;  // of messages that may need a second tr
 constexpr size_t kPacketCost = 400;  // bytes that a packet is worth beyond its own, in time of the medium and of CPUs
 constexpr int kFineCuts = 16;        // fragments up to which finer cuts are looked at
 constexpr int kSlow = 1024, kFast = 128;  // packets over which loss is averaged
+constexpr int kRuns = 16;                 // of lost packets, over which their length is averaged
 
 // Probability that more than `spare` of `n` packets are lost on a Gilbert-Elliott link (lost packets come in runs of
 // mean length `burst`).
@@ -78,10 +79,17 @@ void LossMeter::judge(bool arrived) {
   samples_ = std::min(samples_ + 1, kSlow);
   fast_ += (x - fast_) / std::min(samples_, kFast);
   loss_ += (x - loss_) / samples_;
-  // The link has changed: go where the last packets are.
-  if (fast_ > 2 * loss_ + 0.01 || fast_ < loss_ / 4 - 0.001) loss_ = fast_;
-  if (!arrived && !last_lost_) burst_ += (1.0 - burst_) / 32;  // a run begins
-  if (!arrived && last_lost_) burst_ += 1.0 / 32;              // and goes on: the mean over 32 runs grows by its length
+  if (samples_ > kFast && (fast_ > 1.5 * loss_ + 0.01 || fast_ < loss_ / 4 - 0.001)) {
+    loss_ = fast_;  // the link has changed: the average begins anew with the last packets
+    samples_ = kFast;
+    runs_ = std::min(runs_, 2);
+  }
+  if (!arrived && !last_lost_) {  // a run begins
+    runs_ = std::min(runs_ + 1, kRuns);
+    burst_ += (1.0 - burst_) / runs_;
+  } else if (!arrived) {  // and goes on
+    burst_ += 1.0 / runs_;
+  }
   last_lost_ = !arrived;
 }
 

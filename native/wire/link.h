@@ -37,7 +37,7 @@ class LossMeter {
   uint64_t newest_ = 0, judged_ = 0;
   uint64_t mask_ = 0;  // bit i: packet newest_ - i has come
   double loss_ = 0, fast_ = 0, burst_ = 1;
-  int samples_ = 0;
+  int samples_ = 0, runs_ = 0;
   bool last_lost_ = false;
 };
 
