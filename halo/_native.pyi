@@ -50,10 +50,10 @@ class Relay:
         self,
         session: int,
         workers: int,
-        post: Callable[[list[tuple[int, bytes]]], None],
+        post: Callable[[list[tuple[int, int, bytes]]], None],
         *,
         max_message: int = 65536,
-        re_request_s: float = 0.5,
+        re_request_s: float | None = None,
         patience_s: float = 4.0,
     ) -> None: ...
     def deliver(self, worker: int, message: bytes) -> None: ...

@@ -35,12 +35,20 @@ LIMITS = {
     "top_p": Limit(0, 1, whole=False),
     "min_p": Limit(0, 1, whole=False),
     "repeat_penalty": Limit(0.01, 100, whole=False),
+    "delay_ms": Limit(0, 10_000, whole=False),
+    "percent": Limit(0, 100, whole=False),
+    "frames": Limit(1, 1_000_000, whole=False),
+    "fade_ms": Limit(0, 60_000, whole=False),
+    "rate_kbit": Limit(0, 100_000_000, whole=False),
+    "frame_us": Limit(0, 1_000_000, whole=False),
     "seed": Limit(-1, 2**32 - 2),  # llama.cpp takes the highest 32-bit number for "random"
 }
 
 
 PARTIALS = ("fixed", "f32", "f16")
 """How partial sums may travel."""
+TRANSPORTS = ("auto", "udp", "mqtt")
+"""What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
 PLANS = ("even",)
 """How groups may be given to devices."""
 

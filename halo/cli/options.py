@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from halo.errors import BrokerError, CellError, WorkerLostError
-from halo.limits import LIMITS, PARTIALS, PLANS
+from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
 VARIABLE = "HALO_BROKER"
 LOCAL = "local"
+PLAIN = "mqtt-plain"
 
 
 def command(
@@ -82,9 +83,10 @@ def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--pace", type=within("worker_pace_us"), default=0, metavar="US", help=what)
 
 
-def add_sharing(parser: argparse.ArgumentParser) -> None:
-    """--partials, --plan and --hub-share."""
+def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
+    """--partials, --transport, --plan and --hub-share."""
     add_partials(parser)
+    add_transport(parser, measuring=measuring)
     parser.add_argument(
         "--plan", choices=PLANS, default=PLANS[0], help="who computes what; even: the workers get equal shares (even)"
     )
@@ -96,13 +98,26 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_partials(parser: argparse.ArgumentParser) -> None:
+def add_transport(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
+    """--transport; who is `measuring` has one more, to compare with."""
+    parser.add_argument(
+        "--transport",
+        choices=(*TRANSPORTS, PLAIN) if measuring else TRANSPORTS,
+        default=TRANSPORTS[0],
+        help="what carries requests and partials; auto: UDP datagrams to the workers that they reach, MQTT to the "
+        "others; udp: datagrams or an error"
+        + (f"; {PLAIN}: strict TCP, one connection" if measuring else "")
+        + " (auto)",
+    )
+
+
+def add_partials(parser: argparse.ArgumentParser, default: str = PARTIALS[0]) -> None:
     """--partials."""
     parser.add_argument(
         "--partials",
         choices=PARTIALS,
-        default=PARTIALS[0],
-        help="how partial sums travel: fixed: the same text whoever computes what; f16: half the bytes (fixed)",
+        default=default,
+        help=f"how partial sums travel: fixed: the same text whoever computes what; f16: half the bytes ({default})",
     )
 
 

@@ -8,6 +8,7 @@
 
 #include "wire/field.h"
 #include "wire/parity.h"
+#include "wire/patience.h"
 #include "wire/seal.h"
 
 namespace {
@@ -93,9 +94,32 @@ void replay() {
   }
 }
 
+void expect(bool holds) {
+  if (!holds) std::abort();
+}
+
+void patience() {
+  using std::chrono::milliseconds;
+  Patience p;
+  const int token = Patience::kind(Part::Mlp, 1), prompt = Patience::kind(Part::Mlp, 32);
+  expect(p.wait(token, 1) == milliseconds(500));  // nothing is known yet
+  for (int i = 0; i < 100; ++i) p.answered(token, milliseconds(5), milliseconds(5), 1, false);
+  expect(p.wait(token, 1) >= milliseconds(8) && p.wait(token, 1) < milliseconds(9));
+  expect(p.wait(token, 3) > 2 * p.wait(token, 1) && p.wait(token, 50) == milliseconds(500));
+  expect(p.wait(prompt, 1) == milliseconds(500));  // another kind has times of its own
+  for (int i = 0; i < 20; ++i) p.answered(token, milliseconds(13), milliseconds(5), 2, false);
+  expect(p.wait(token, 1) < milliseconds(9));  // which of the two was answered nobody knows
+  for (int i = 0; i < 60; ++i) p.answered(token, milliseconds(40), milliseconds(9), 3, true);
+  expect(p.wait(token, 1) > milliseconds(40));  // "computing" tells that it just takes longer now
+  for (Part part : {Part::Attention, Part::Mlp}) {
+    for (int rows : {0, 1, 2, 31, 32, 65535}) p.answered(Patience::kind(part, rows), {}, {}, 1, false);
+  }
+}
+
 }  // namespace
 
 void wire_crypto() {
+  patience();
   ways();
   parity();
   if (sealing_available(nullptr)) sealing();

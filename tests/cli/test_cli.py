@@ -317,10 +317,20 @@ def test_a_frozen_worker_is_an_error_within_five_seconds(hub_extra, model, broke
     process.communicate(timeout=10)
 
 
-def test_bench_sync_prints_the_median(model):
+def test_bench_sync_prints_times_of_tokens_and_of_syncs(model):
     figures = json.loads(halo("bench", "sync", "-m", model, "--workers", "2", "--tokens", "5", "--json").stdout)
     assert figures["syncs"] == 5 * 44
-    assert 0 < figures["median_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert 0 < figures["sync_p50_ms"] <= figures["sync_p99_ms"] <= figures["max_ms"]
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert figures["bytes_per_token"] >= 44 * 2 * (2176 + 4096)
+
+
+def test_bench_generate_gives_the_same_bits_each_time(model):
+    figures = json.loads(halo("bench", "generate", "-m", model, "--workers", "2", "--tokens", "25", "--json").stdout)
+    assert figures["tokens"] == 25
+    assert figures["same_bits"] is True
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert figures["prompt_p50_ms"] > 0
 
 
 def test_a_closed_pipe_ends_quietly(hub_extra, model):
