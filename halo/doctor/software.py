@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import halo
 from halo.cell.messages import PROTOCOL
-from halo.doctor.finding import Finding, bad, named, ok, warn
+from halo.doctor.finding import Finding, Unreadable, bad, named, ok, warn
 from halo.doctor.system import System
 
-_LIBCRYPTO = ("libcrypto.so.3", "libcrypto.so.1.1", "libcrypto.so")
-_SEALING = ("EVP_chacha20_poly1305", "EVP_PKEY_derive")
 _VECTORS = {"x86_64": ("flags", "avx2"), "aarch64": ("Features", "asimd")}
 """Where /proc/cpuinfo lists what the processor has, and the word for the vectors that kernels are written for."""
 
@@ -64,18 +60,16 @@ def _vectors(system: System) -> str:
 
 
 @named("libcrypto")
-def libcrypto(system: System, load: Callable[[str], Any] = ctypes.CDLL) -> Finding:
+def libcrypto(system: System, native: Any = None) -> Finding:
     """Whether the system's libcrypto can be opened at run time, and has what seals datagrams."""
-    for name in _LIBCRYPTO:
-        try:
-            library = load(name)
-        except OSError:
-            continue
-        missing = [symbol for symbol in _SEALING if not hasattr(library, symbol)]
-        if not missing:
-            return ok(name)
+    try:
+        why = (native or import_module("halo._native")).sealing_unavailable()
+    except ImportError:
+        raise Unreadable("the native module cannot be loaded") from None
+    if why is None:
+        return ok("opened, and datagrams can be sealed with it")
     return warn(
-        f"none of {', '.join(_LIBCRYPTO)} can be opened with {' and '.join(_SEALING)}",
+        why,
         "datagrams are sealed with it; without it partials travel over MQTT only, where one lost packet can stall a "
         "token for 200 ms",
         "sudo apt install libssl3t64 || sudo apt install libssl3   # Debian 13, Debian 12",
