@@ -16,6 +16,7 @@ from halo.cell.local import LocalWorkers
 from halo.cell.loop import LoopThread
 from halo.cell.native import OpenModel
 from halo.errors import HaloError
+from halo.exchange.lanes import LANES
 
 if TYPE_CHECKING:
     from benchmarks.lab import Conditions, Lab
@@ -41,6 +42,8 @@ class Setup:
     cell: str = _NAME
     conditions: Conditions | None = None
     congestion: str = "cubic"
+    transport: str = "auto"
+    lanes: int = LANES
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ def _open(setup: Setup, broker: str | None, cell: str) -> Cell:
         hub_share=setup.hub_share,
         worker_threads=setup.worker_threads,
         worker_pace_us=setup.worker_pace_us,
+        transport=setup.transport,
+        lanes=setup.lanes,
         log=setup.log,
     )
 

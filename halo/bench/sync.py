@@ -13,9 +13,9 @@ _REQUEST = _VALUES // 32 * 34  # bytes, as Q8_0
 _VALUE_BYTES = {"fixed": 4, "f32": 4, "f16": 2}
 
 
-def bench_sync(bench: BenchCell, workers: int, tokens: int, partials: str) -> dict[str, Any]:
-    """Figures of `tokens` x 44 syncs, under each network."""
-    reply = _VALUES * _VALUE_BYTES[partials]
+def bench_sync(bench: BenchCell, workers: int, tokens: int, partials: str, reply_bytes: int | None) -> dict[str, Any]:
+    """Figures of `tokens` x 44 syncs, under each network; an answer is as large as `partials` unless given."""
+    reply = reply_bytes or _VALUES * _VALUE_BYTES[partials]
     probe = bench.cell.engine.probe
 
     def settle(sample: Sample) -> None:

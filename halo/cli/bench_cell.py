@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 from halo.cli.console import patience, say
 from halo.cli.options import (
     LOCAL,
+    PLAIN,
     Commands,
     add_cell,
     add_model,
     add_pace,
     add_partials,
     add_sharing,
+    add_transport,
     broker_of,
     command,
     positive,
     within,
 )
 from halo.errors import HaloError
+from halo.exchange.lanes import LANES
 
 if TYPE_CHECKING:
     from benchmarks.lab import Conditions
@@ -47,14 +50,15 @@ With one of the laboratory's options, the hub and each worker are hosts of their
 apt install iproute2 gcc mosquitto). With --loss, stretches without and with loss alternate within the run, --tokens
 tokens of each, and the ratio is that of their means. docs/lab.md tells what the laboratory does, and what it does not.
 """
-_TRANSPORTS = ("mqtt",)
 
 
 def add(parts: Commands[argparse.ArgumentParser]) -> None:
     sync = command(parts, "sync", _SYNC, _SYNC_EXAMPLES + _LAB, _run_sync)
     generate = command(parts, "generate", _GENERATE, _GENERATE_EXAMPLES + _LAB, _run_generate)
     add_partials(sync, default="f16")
-    add_sharing(generate)
+    sync.add_argument("--reply", type=positive, metavar="BYTES", help="of an answer (default: as --partials says)")
+    add_transport(sync, measuring=True)
+    add_sharing(generate, measuring=True)
     add_pace(generate, "the --pace of the workers")
     for parser, least in ((sync, 1), (generate, 0)):
         add_cell(parser)
@@ -63,9 +67,6 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("--workers", type=workers, required=True, metavar="N", help="how many workers")
         parser.add_argument(
             "--tokens", type=positive, metavar="N", help="tokens a figure (default: 50; with loss: 200)"
-        )
-        parser.add_argument(
-            "--transport", choices=_TRANSPORTS, default=_TRANSPORTS[0], help="what carries requests and partials"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         _add_lab(parser)
@@ -140,6 +141,8 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
         cell=args.cell,
         conditions=conditions,
         congestion=args.congestion or "cubic",
+        transport="mqtt" if args.transport == PLAIN else args.transport,
+        lanes=1 if args.transport == PLAIN else LANES,
         **options,
     )
 
@@ -155,7 +158,7 @@ def _run_sync(args: argparse.Namespace) -> int:
 
     setup = _setup(args, open_model(args.model or demo_model()), 256)
     with patience("measuring"), open_cell(setup) as bench:
-        _print(args, setup, bench.network, bench_sync(bench, args.workers, _tokens(args), args.partials))
+        _print(args, setup, bench.network, bench_sync(bench, args.workers, _tokens(args), args.partials, args.reply))
     return 0
 
 

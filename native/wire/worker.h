@@ -40,6 +40,9 @@ class Worker {
 
  private:
   Refusal check(const Request& request) const;
+  const Bytes* kept(uint64_t id) const;
+  void keep(uint64_t id, Bytes reply);
+  Verdict again(const Header& h, const Bytes& reply, Bytes* answer);
   Status run(Request& request, Partial& partial, Refusal& refusal);
 
   std::shared_ptr<const Model> model_;
@@ -50,6 +53,7 @@ class Worker {
   bool serving_ = false;
   uint64_t session_ = 0;
   int n_ctx_ = 0, n_slots_ = 0;
+  uint32_t newest_sync_ = 0;
   std::set<uint64_t> pending_;
   std::deque<std::pair<uint64_t, Bytes>> replies_;  // the last ones, oldest first
   WorkerCounters counters_;

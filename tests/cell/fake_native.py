@@ -46,9 +46,9 @@ class Model:
 
 
 class Relay:
-    def __init__(self, session, workers, post, *, re_request_s=0.5, patience_s=4.0):
+    def __init__(self, session, workers, post, *, re_request_s=None, patience_s=4.0):
         self.session, self.workers, self.post = session, workers, post
-        self.re_request_s, self.patience_s = re_request_s, patience_s
+        self.re_request_s, self.patience_s = re_request_s or 0.5, patience_s
         self.bad_messages = self.re_requests = 0
         self.gone = {}
         self.replies = {}
@@ -72,6 +72,9 @@ class Relay:
                 self.replies[worker] = body
             self.news.notify_all()
 
+    def links(self):
+        return [{"offered": False, "alive": False}] * self.workers
+
     def lost(self, worker, reason):
         with self.news:
             self.gone[worker] = reason
@@ -83,13 +86,13 @@ class Relay:
             self.replies = {}
             self.heard = dict.fromkeys(range(self.workers), time.monotonic())
             message = _HEAD.pack(self.session, self.number) + body
-            self.post([(worker, message) for worker in range(self.workers)])
+            self.post([(worker, 0, message) for worker in range(self.workers)])
             while len(self.replies) < self.workers:
                 self._check()
                 if not self.news.wait(self.re_request_s):
                     late = [w for w in range(self.workers) if w not in self.replies]
                     self.re_requests += len(late)
-                    self.post([(worker, message) for worker in late])
+                    self.post([(worker, 1, message) for worker in late])
             return dict(self.replies)
 
     def probe(self, payload, reply_bytes):
@@ -216,4 +219,5 @@ NATIVE = SimpleNamespace(
     Relay=Relay,
     Worker=Worker,
     isa=lambda: "fake",
+    sealing_unavailable=lambda: "this native module is a fake",
 )

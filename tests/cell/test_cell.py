@@ -298,18 +298,19 @@ def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker,
     start_worker("a")
     cell = open_cell(broker=str(broker.address), workers=1)
     session = cell.engine._members.formation.session
-    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":2}', b"x" * 70000):
+    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":3}', b"x" * 70000):
         for topic in (
             "hub",
             "hub/beat",
-            "device/a/request",
-            f"session/{session}/partial/a",
+            "device/a/request/0/1",
+            "device/a/request/7/x",
+            f"session/{session}/partial/a/0",
             "device/b/profile",
         ):
             publish(loop, broker.address, f"halo/halo/{topic}", payload)
         for topic in (
-            f"session/{session}/partial/stranger",
-            f"session/{'0' * 16}/partial/a",
+            f"session/{session}/partial/stranger/0",
+            f"session/{'0' * 16}/partial/a/0",
             "device/$x/profile",
         ):
             publish(loop, broker.address, f"halo/halo/{topic}", payload)

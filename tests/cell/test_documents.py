@@ -54,12 +54,12 @@ def test_documents_come_back_as_they_went(document):
 
 
 def test_fields_of_later_versions_are_ignored():
-    assert decode(Beat, b'{"protocol":1,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
+    assert decode(Beat, b'{"protocol":2,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
 
 
 def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
-    with pytest.raises(OtherProtocol, match="version 2, this program speaks version 1"):
-        decode(Lease, b'{"protocol":2,"new":"things"}')
+    with pytest.raises(OtherProtocol, match="version 3, this program speaks version 2"):
+        decode(Lease, b'{"protocol":3,"new":"things"}')
 
 
 @given(st.binary(max_size=200))
@@ -128,7 +128,7 @@ def test_a_profile_counts_only_on_its_own_topic():
 def test_a_device_of_another_protocol_is_reported():
     roster = Roster()
     roster.hear("pi9", b'{"protocol":7}')
-    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 1"]
+    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 2"]
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])
@@ -141,8 +141,12 @@ def test_names_that_could_not_stand_in_a_topic(name):
 def test_topics_are_read_back_strictly():
     topics = Topics("lab")
     assert topics.profile_owner(topics.profile("pi2")) == "pi2"
-    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "0" * 16) == "pi2"
-    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "1" * 16) is None
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2", 3), "0" * 16) == "pi2"
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2", 3), "1" * 16) is None
+    assert topics.copies(topics.request("pi2", 3, 2)) == 2
+    assert [topics.copies(f"halo/lab/device/pi2/request/0/{last}") for last in ("0", "", "-1", "12", "x", "²")] == [
+        1
+    ] * 6
     assert topics.profile_owner("halo/lab/device/a/b/profile") is None
     assert topics.profile_owner("halo/lab/device//profile") is None
     assert topics.profile_owner("halo/other/device/a/profile") is None

@@ -72,7 +72,7 @@ def worker(broker, model):
     process.stderr.close()
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["worker"], ["devices"], ["bench", "sync"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["worker"], ["devices"], ["doctor"], ["bench", "sync"]])
 def test_every_help_teaches_with_examples(command):
     shown = halo(*command, "--help")
     assert shown.returncode == 0
@@ -170,6 +170,33 @@ def test_devices_without_a_broker_says_what_to_try():
     assert shown.returncode == 1
     assert shown.stderr.startswith("halo: error: No broker was named")
     assert "HALO_BROKER" in shown.stderr
+
+
+def test_the_doctor_finds_what_the_broker_holds_back(model, broker, worker):
+    shown = halo("doctor", "-m", model, "--json", "--broker", broker)
+    report = json.loads(shown.stdout)
+    found = {finding["name"]: finding for finding in report["findings"]}
+    assert shown.returncode == (1 if report["bad"] + report["warn"] else 0)
+    assert found["broker-nagle"]["status"] == "ok"
+    assert "pi2" in found["cell-members"]["measured"]
+    assert found["cell-models"]["status"] == "ok"
+    assert "needs" in found["memory"]["measured"]
+
+
+def test_the_doctor_examines_this_device_without_a_broker():
+    shown = halo("doctor")
+    assert shown.returncode in (0, 1)
+    assert "tcp-rto-min" in shown.stdout and "broker-nagle" not in shown.stdout
+    assert shown.stderr.startswith("halo: no broker was named")
+
+
+def test_what_the_doctor_cannot_begin_is_exit_code_2_and_what_it_finds_is_1():
+    assert halo("doctor", "--broker", "http://me:secret@x").returncode == 2
+    assert halo("doctor", "--cell", "a/b").returncode == 2
+    lost = halo("doctor", "-m", "/no/such.gguf", "--broker", "mqtt://me:secret@127.0.0.1:9")
+    assert lost.returncode == 1
+    assert lost.stdout.startswith("bad      model: ") and "bad      broker: Cannot reach" in lost.stdout
+    assert "secret" not in lost.stdout + lost.stderr
 
 
 def test_passwords_are_never_printed(model):
