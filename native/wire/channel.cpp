@@ -19,7 +19,8 @@ constexpr int kPaceFirst = 32, kPaceNext = 16;
 constexpr size_t kMaxOutgoing = 32;  // messages under way: as many as a header can acknowledge
 constexpr size_t kMaxIncoming = 32;  // incomplete messages, and their bytes
 constexpr size_t kMaxIncomingBytes = size_t{8} << 20;
-constexpr int kSendWhole = 8;  // longer messages are asked about before they are sent again
+constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
+constexpr int kSendWhole = 8;       // longer messages are asked about before they are sent again
 constexpr Micros kMaxBackOff = 100000, kHopeless = 1000000;
 
 uint32_t clock_of(Micros now) {
@@ -42,9 +43,7 @@ bool bit_of(const uint8_t* bits, int i) { return bits[i / 8] >> (i % 8) & 1; }
 
 Channel::Channel(int peer, uint32_t channel, Cipher cipher, const uint8_t out_key[32], const uint8_t out_iv[12],
                  const uint8_t in_key[32], const uint8_t in_iv[12])
-    : peer_(peer), channel_(channel), sealer_(cipher, out_key, out_iv), opener_(cipher, in_key, in_iv) {
-  std::fill(std::begin(parity_cache_), std::end(parity_cache_), -1);
-}
+    : peer_(peer), channel_(channel), sealer_(cipher, out_key, out_iv), opener_(cipher, in_key, in_iv) {}
 
 // ---- packets out
 
@@ -111,11 +110,12 @@ void Channel::send(const uint8_t* message, size_t size, Micros now, Outbox& out)
   Outgoing& m = outgoing_.emplace_back();
   m.id = next_id_++;
   m.length = size;
-  m.cut = cut(size);
+  const Sending sending = sending_for(size);
+  m.cut = sending.cut;
   m.data.reserve(m.cut.data * m.cut.bytes);
   m.data.assign(message, message + size);
   m.data.resize(m.cut.data * m.cut.bytes, 0);
-  m.first_run = m.cut.data + parity(m.cut.data);
+  m.first_run = m.cut.data + sending.parity;
   ++counters_.messages_sent;
   counters_.message_bytes_sent += size;
   send_run(m, now, out);
@@ -250,7 +250,7 @@ void Channel::take_header(const PacketHeader& h, bool newest, Micros now) {
   const Loss told{h.loss / 256.0, std::max(1.0, h.burst / 8.0)};
   if (told.share != told_.share || told.burst != told_.burst) {
     told_ = told;
-    std::fill(std::begin(parity_cache_), std::end(parity_cache_), -1);
+    sendings_.clear();
   }
 }
 
@@ -369,11 +369,12 @@ void Channel::note_complete(uint32_t id) {
 
 Micros Channel::patience() const { return round_trip_.patience(kFloor) + kAckDelay; }
 
-int Channel::parity(int data) {
-  if (data >= static_cast<int>(std::size(parity_cache_))) return parity_for(data, told_);
-  int& cached = parity_cache_[data];
-  if (cached < 0) cached = parity_for(data, told_);
-  return cached;
+// Worked out once for each length, until the loss changes.
+Sending Channel::sending_for(size_t length) {
+  const auto found = sendings_.find(length);
+  if (found != sendings_.end()) return found->second;
+  if (sendings_.size() >= kMaxLengths) sendings_.clear();
+  return sendings_.emplace(length, sending_of(length, told_)).first->second;
 }
 
 void Channel::work(Micros now, Outbox& out) {

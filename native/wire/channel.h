@@ -132,7 +132,7 @@ class Channel {
   void make_room(const FragmentHeader& next);
   bool is_complete(uint32_t id) const;
   void note_complete(uint32_t id);
-  int parity(int data);
+  Sending sending_for(size_t length);
   Micros patience() const;
   void expect_answer(Micros now) {
     if (waiting_since_ < 0) waiting_since_ = now;
@@ -155,12 +155,12 @@ class Channel {
   Micros ack_at_ = kNever;
 
   RoundTrip round_trip_;
-  LossMeter meter_;       // of what comes in
-  Loss told_;             // of what goes out
-  int parity_cache_[16];  // by data fragments, of `told_`; -1: not worked out
-  uint32_t echo_ = 0;     // `sent` of the newest packet
-  Micros echo_at_ = 0;    // when that arrived
-  uint32_t sampled_ = 0;  // the echo that the last sample came from
+  LossMeter meter_;                     // of what comes in
+  Loss told_;                           // of what goes out
+  std::map<size_t, Sending> sendings_;  // by the length of a message, for `told_`
+  uint32_t echo_ = 0;                   // `sent` of the newest packet
+  Micros echo_at_ = 0;                  // when that arrived
+  uint32_t sampled_ = 0;                // the echo that the last sample came from
   Micros last_heard_ = -1, waiting_since_ = -1;
   Micros busy_since_ = -1;  // messages are under way since
   double busy_bytes_ = 0, goodput_ = 0;

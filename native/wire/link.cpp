@@ -12,7 +12,9 @@ namespace halo {
 
 namespace {
 
-constexpr double kRepairShare = 0.005;    // of messages that may need a second try
+constexpr double kRepairShare = 0.005;  // of messages that may need a second try
+constexpr size_t kPacketCost = 400;  // bytes that a packet is worth beyond its own, in time of the medium and of CPUs
+constexpr int kFineCuts = 16;        // fragments up to which finer cuts are looked at
 constexpr int kSlow = 1024, kFast = 128;  // packets over which loss is averaged
 
 // Probability that more than `spare` of `n` packets are lost on a Gilbert-Elliott link (lost packets come in runs of
@@ -89,6 +91,21 @@ int parity_for(int data, const Loss& loss) {
   int parity = 0;
   while (parity < kMaxParity && more_lost_than(parity, data + parity, bounded) > kRepairShare) ++parity;
   return parity;
+}
+
+Sending sending_of(size_t length, const Loss& loss) {
+  const Cut fewest = cut(length);
+  Sending best{fewest, parity_for(fewest.data, loss)};
+  if (best.parity == 0 || fewest.data > kFineCuts) return best;
+  const auto cost = [](const Sending& s) {
+    return (s.cut.data + s.parity) * (s.cut.bytes + kPacketBytes + kPacketCost);
+  };
+  for (int more = 1; more <= 2; ++more) {
+    const Cut finer = cut(length, fewest.data + more);
+    const Sending other{finer, parity_for(finer.data, loss)};
+    if (cost(other) < cost(best)) best = other;
+  }
+  return best;
 }
 
 int repairs_for(int missing, const Loss& loss) { return missing + parity_for(missing, loss); }

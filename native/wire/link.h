@@ -46,6 +46,14 @@ struct Loss {
   double share = 0, burst = 1;
 };
 
+// How a message is cut and with how much parity it goes: whatever takes the fewest bytes, where a packet counts for
+// some more than it has, and meets the aim of `parity_for`. A few more and smaller fragments make parity cheaper.
+struct Sending {
+  Cut cut;
+  int parity;
+};
+Sending sending_of(size_t length, const Loss& loss);
+
 // Parity fragments with which `data` fragments arrive at the first try but once in 200 times, as long as up to
 // kMaxParity can do that.
 int parity_for(int data, const Loss& loss);

@@ -64,12 +64,15 @@ struct Packet {
   size_t size = 0;
 };
 
+inline constexpr size_t kPacketBytes = kClearBytes + sizeof(PacketHeader) + sizeof(FragmentHeader) + kTag;
+
 // How a message is cut: `data` fragments of `bytes` bytes each, the last one padded.
 struct Cut {
   int data;
   size_t bytes;
 };
-Cut cut(size_t length);
+// Into at least as many fragments as it takes; the cut may need fewer than `least`.
+Cut cut(size_t length, int least = 1);
 
 // True where the header is one that `cut` could have made, and its index one that parity may have.
 bool plausible(const FragmentHeader& header);
