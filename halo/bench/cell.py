@@ -42,6 +42,7 @@ class Setup:
     cell: str = _NAME
     conditions: Conditions | None = None
     congestion: str = "cubic"
+    ip: int = 4
     transport: str = "auto"
     lanes: int = LANES
 
@@ -101,7 +102,7 @@ def open_cell(setup: Setup) -> Iterator[BenchCell]:
         lab_errors(),
         _laboratory(setup, setup.conditions) as lab,
         lab.inside(0),
-        _broker(load_lab().address(0)) as address,
+        _broker(load_lab().address(0, setup.ip)) as address,
         _workers(setup, lab, address) as workers,
     ):
         try:

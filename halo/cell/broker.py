@@ -166,7 +166,7 @@ class _AmqttBroker(Protocol):
 
 def free_port(host: str = _LOOPBACK) -> int:
     """A TCP port of that address of this machine that nobody uses now."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -101,13 +101,14 @@ def _add_lab(parser: argparse.ArgumentParser) -> None:
     )
     lab.add_argument("--duplicate", type=percent, metavar="PERCENT", help="of the frames arrive twice")
     lab.add_argument("--reorder", type=percent, metavar="PERCENT", help="of the frames are overtaken by later ones")
+    lab.add_argument("--ipv6", action="store_true", help="the hosts talk IPv6")
     lab.add_argument("--congestion", metavar="NAME", help="TCP's congestion control on the hosts (default: cubic)")
 
 
 def _conditions(args: argparse.Namespace) -> Conditions | None:
     """What the options ask of the laboratory; None where none of them is given."""
     given = (args.delay, args.loss, args.burst, args.fade, args.rate, args.frame_us, args.duplicate, args.reorder)
-    if all(option is None for option in (*given, args.congestion)):
+    if not args.ipv6 and all(option is None for option in (*given, args.congestion)):
         return None
     from halo.bench.lab import lab_errors, load_lab
 
@@ -141,6 +142,7 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
         cell=args.cell,
         conditions=conditions,
         congestion=args.congestion or "cubic",
+        ip=6 if args.ipv6 else 4,
         transport="mqtt" if args.transport == PLAIN else args.transport,
         lanes=1 if args.transport == PLAIN else LANES,
         **options,

@@ -425,6 +425,8 @@ double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<vo
       header.session = session_;
       header.request = next_id_++;
       Bytes message = encode_probe(header, payload, reply_bytes);
+      ++counters_.workers[w].messages_sent;
+      counters_.workers[w].bytes_sent += message.size();
       round_.push_back({header.request,
                         w,
                         0,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.lab import Lab, LabError, why_not
+
+_PATIENCE_S = 10
 
 MakeLab = Callable[..., Lab]
 
@@ -38,3 +42,16 @@ def any_lab(request: pytest.FixtureRequest, make_lab: MakeLab) -> Callable[..., 
         return make_lab(*args, kernel=request.param == "kernel", **options)
 
     return make
+
+
+def gone(process: Path) -> bool:
+    """Whether a process has ended, in /proc; it is given time."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            if "\nState:\tZ" in (process / "status").read_text():
+                return True  # nobody has waited for it yet
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False

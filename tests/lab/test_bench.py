@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from halo.cell.broker import find_mosquitto
+from tests.lab.conftest import gone
 
 pytestmark = [
     pytest.mark.usefixtures("can_make"),
@@ -46,6 +49,33 @@ def test_sync_without_delay_is_carried_by_the_kernel() -> None:
     assert found["network"] == "kernel"
     assert found["reply_bytes"] == 8192
     assert "without_loss" not in found
+
+
+def test_sync_runs_over_ipv6() -> None:
+    assert _bench("sync", "--workers", "1", "--ipv6", "--tokens", "1")["tokens"] == 1
+
+
+def _children(pid: int) -> list[Path]:
+    """The processes that this one has started, in /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # some end while we look
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(path.parent)
+    return found
+
+
+def test_killed_it_leaves_nothing() -> None:
+    """Not the network, nor the broker, nor a worker."""
+    command = [sys.executable, "-m", "halo.cli", "bench", "sync", "--workers", "2", "--delay", "1", "--tokens", "500"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as bench:
+        assert bench.stderr is not None
+        while "computing with" not in (said := bench.stderr.readline()):
+            assert said
+        children = _children(bench.pid)
+        assert len(children) == 4
+        bench.kill()
+    assert all(gone(child) for child in children)
 
 
 def test_generate_gives_the_same_bits_whatever_the_network_does() -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from benchmarks.lab import Conditions, Lab, LabError, build, why_not
 from tests.conftest import ROOT
-from tests.lab.conftest import MakeLab
+from tests.lab.conftest import MakeLab, gone
 from tests.lab.traffic import wire
 
 _OWNER = """
@@ -27,21 +26,11 @@ time.sleep(60)
 """
 
 
-def _gone(process: Path) -> bool:
-    """Whether a process has ended, in /proc; it is given time."""
-    deadline = time.monotonic() + 10
-    while process.exists() and "\nState:\tZ" not in (process / "status").read_text():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_nothing_is_left(can_make: None) -> None:
     with Lab(3) as lab:
         process = lab.namespace(0).parent.parent
         assert process.exists()
-    assert _gone(process)
+    assert gone(process)
     with pytest.raises(LabError, match="gone"), lab.inside(0):
         pass
     lab.close()
@@ -53,7 +42,7 @@ def test_nothing_is_left_when_the_owner_is_killed(can_make: None) -> None:
         process = Path(owner.stdout.readline().strip()).parent.parent
         assert process.exists()
         owner.send_signal(signal.SIGKILL)
-    assert _gone(process)
+    assert gone(process)
 
 
 def test_a_laboratory_that_cannot_stand_says_why(can_make: None) -> None:
