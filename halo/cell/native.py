@@ -32,7 +32,9 @@ class OpenModel(Protocol):
 class Relay(Protocol):
     """One session's exchange with a fixed list of workers, whose messages Python carries."""
 
-    def deliver(self, worker: int, message: bytes) -> None: ...
+    def deliver(self, worker: int, message: bytes) -> bool:
+        """Returns whether this answer shows that its request was sent again needlessly."""
+
     def lost(self, worker: int, reason: str) -> None: ...
     def probe(self, d: int, reply_bytes: int) -> float: ...
 

@@ -36,14 +36,16 @@ class Patience {
   // "computing"; an answer that is not clear teaches nothing.
   void answered(int kind, Duration since_first, Duration since_last, int times, bool computing) {
     Estimate& e = estimates_[kind];
-    if (times > 1 && !computing && since_last > e.smoothed / 2) return;
+    const bool needless = times > 1 && (computing || since_last < e.smoothed / 2);
+    if (times > 1 && !needless) return false;
     if (!e.known) {
       e = {true, since_first, since_first / 2};
-      return;
+      return needless;
     }
     const Duration error = since_first - e.smoothed;
     e.variation += (std::max(error, -error) - e.variation) / 4;
     e.smoothed += error / 8;
+    return needless;
   }
 
  private:

@@ -44,7 +44,8 @@ class Relay : public Exchange {
   ExchangeCounters counters() const override;
   void reset_counters() override;
 
-  void deliver(int worker, const uint8_t* data, size_t size);
+  // Returns whether this answer shows that its request was sent again needlessly: it was late, not lost.
+  bool deliver(int worker, const uint8_t* data, size_t size);
   void lost(int worker, const std::string& reason) override;
 
   // Seconds that one sync without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from each.
@@ -64,6 +65,7 @@ class Relay : public Exchange {
     Clock::time_point first_asked, asked;
     int times = 1;           // asked
     bool computing = false;  // the worker has said so
+    bool needless = false;   // to have asked it more than once
   };
 
   void send(Outgoing outgoing);
