@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
-from halo.limits import LIMITS, PARTIALS, PLANS, check, check_choice
+from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS, check, check_choice
 from halo.llama import HaloLlama
 
 P = ParamSpec("P")
@@ -50,7 +50,8 @@ class Options:
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
         worker_pace_us: Their pace, as in `HaloLlama`.
-        partials, plan, hub_share: How partial sums travel, and who computes what, as in `HaloLlama`.
+        partials, transport, plan, hub_share: How partial sums travel, over what, and who computes what, as in
+            `HaloLlama`.
         log: Called with a line of progress now and then; None: they go to stderr.
 
     Raises:
@@ -76,6 +77,7 @@ class Options:
     worker_threads: int = 1
     worker_pace_us: int = 0
     partials: str = "fixed"
+    transport: str = "auto"
     plan: str = "even"
     hub_share: float | None = None
     log: Callable[[str], None] | None = None
@@ -97,6 +99,7 @@ class Options:
             seed=self.seed,
         )
         check_choice("partials", self.partials, PARTIALS)
+        check_choice("transport", self.transport, TRANSPORTS)
         check_choice("plan", self.plan, PLANS)
 
     def open_model(self) -> HaloLlama:
@@ -111,6 +114,7 @@ class Options:
             worker_threads=self.worker_threads,
             worker_pace_us=self.worker_pace_us,
             partials=self.partials,
+            transport=self.transport,
             plan=self.plan,
             hub_share=self.hub_share,
             log=self.log,

@@ -47,6 +47,8 @@ LIMITS = {
 
 PARTIALS = ("fixed", "f32", "f16")
 """How partial sums may travel."""
+TRANSPORTS = ("auto", "udp", "mqtt")
+"""What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
 PLANS = ("even",)
 """How groups may be given to devices."""
 

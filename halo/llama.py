@@ -126,6 +126,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             on one machine.
         partials: How partial sums travel: "fixed" (the same logits bit for bit, whoever computed what),
             "f32", or "f16" (half the bytes, rounded to 11 bits).
+        transport: What carries requests and partials to the workers: "auto" (datagrams to those that answer
+            them, MQTT to the others), "udp" (datagrams or an error) or "mqtt".
         plan: Who computes what: "even", where the workers have equal shares of every layer.
         hub_share: The share of every layer's groups that this device computes, from 0 to 1; 0: none; None:
             as much as a worker.
@@ -160,6 +162,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         worker_threads: int = 1,
         worker_pace_us: int = 0,
         partials: str = "fixed",
+        transport: str = "auto",
         plan: str = "even",
         hub_share: float | None = None,
         seed: int = llama_cpp.LLAMA_DEFAULT_SEED,
@@ -204,6 +207,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                     n_ctx=self.n_ctx(),
                     threads=n_threads or _spare_cores(local_workers * worker_threads),
                     partials=partials,
+                    transport=transport,
                     plan=plan,
                     hub_share=hub_share,
                     worker_threads=worker_threads,

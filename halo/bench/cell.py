@@ -42,6 +42,7 @@ class Setup:
     cell: str = _NAME
     conditions: Conditions | None = None
     congestion: str = "cubic"
+    transport: str = "auto"
     lanes: int = LANES
 
 
@@ -125,6 +126,7 @@ def _open(setup: Setup, broker: str | None, cell: str) -> Cell:
         hub_share=setup.hub_share,
         worker_threads=setup.worker_threads,
         worker_pace_us=setup.worker_pace_us,
+        transport=setup.transport,
         lanes=setup.lanes,
         log=setup.log,
     )

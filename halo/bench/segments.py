@@ -10,6 +10,7 @@ from typing import Any
 from halo.bench.cell import BenchCell, Usage
 
 SEGMENT = 20  # tokens
+_HEADERS = 14 + 20 + 8  # bytes of Ethernet, IPv4 and UDP in a frame
 
 
 @dataclass
@@ -69,6 +70,9 @@ def figures(sample: Sample, payload: int | None = None) -> dict[str, Any]:
         found[key] = None if total is None else round(total / n, 1)
     if payload:
         found["overhead"] = round(found["bytes_per_token"] / payload, 3)
+        if found["datagrams_per_token"] is not None:
+            headers = _HEADERS * found["datagrams_per_token"]
+            found["payload_overhead"] = round((found["bytes_per_token"] - headers) / payload, 3)
     for name, key in (("cpu_s", "hub_cpu_ms"), ("switch_s", "switch_cpu_ms")):
         total = sample.total(name)
         found[key] = None if total is None else _ms(total / n)

@@ -77,6 +77,12 @@ class Connection:
         """Whether messages can be sent now."""
         return self._client is not None
 
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket (or TLS socket) of a standing connection, to look at and to set options."""
+        found = None if self._client is None else self._client._client.socket()
+        return found if isinstance(found, socket.socket) else None
+
     async def wait_up(self) -> None:
         """Return when the connection stands. (If the first one never does, `run` raises.)"""
         await self._up.wait()

@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 from halo.cell import native as native_module
 from halo.cell.address import Address
 from halo.cell.broker import LocalBroker, start_broker
+from halo.cell.caution import caution
 from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
@@ -25,8 +26,9 @@ from halo.cell.native import Command, Native, OpenModel
 from halo.cell.session import Formation, HubSession, Offer, describe
 from halo.cell.topics import Topics, is_name
 from halo.errors import CellError
+from halo.exchange.datagrams import Transport
 from halo.exchange.lanes import LANES
-from halo.limits import PARTIALS, PLANS, check, check_choice
+from halo.limits import PARTIALS, PLANS, TRANSPORTS, check, check_choice
 
 _SLOTS = 1
 _WORKERS_COME_S = 30.0
@@ -46,6 +48,7 @@ class Wish:
     n_ctx: int
     threads: int
     partials: Partials
+    transport: Transport
     plan: str
     hub_share: float | None
     worker_threads: int
@@ -82,6 +85,7 @@ class Cell:
         n_ctx: int,
         threads: int = 1,
         partials: str = "fixed",
+        transport: str = "auto",
         plan: str = "even",
         hub_share: float | None = None,
         worker_threads: int = 1,
@@ -96,13 +100,14 @@ class Cell:
         Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
-        `partials`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads` and `worker_pace_us`
-        are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to compare with).
-        `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for an option
-        out of its range; whatever was started is stopped then.
+        `partials`, `transport`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads` and
+        `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
+        compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
+        an option out of its range; whatever was started is stopped then.
         """
         check(hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
         check_choice("partials", partials, PARTIALS)
+        check_choice("transport", transport, TRANSPORTS)
         check_choice("plan", plan, PLANS)
         wish = Wish(
             workers,
@@ -111,6 +116,7 @@ class Cell:
             n_ctx,
             threads,
             cast("Partials", partials),
+            cast("Transport", transport),
             plan,
             hub_share,
             worker_threads,
@@ -131,14 +137,22 @@ class Cell:
 
         {"workers", "model", "partials", "devices": [{"name", "share" (of the group results), "group_results",
         "requests", "messages_sent", "bytes_sent", "messages_received", "bytes_received" (what that device has
-        sent and received)}], the hub first, "totals": the hub's last four, "counters": the engine's others}
+        sent and received), "link" (of a worker: the transport, and what was measured of it)}], the hub first,
+        "totals": the hub's last four, "counters": the engine's others}
         """
-        return {
-            "workers": len(self._members().formation.names),
+        members = self._members()
+        report = {
+            "workers": len(members.formation.names),
             "model": self._model.name,
             "partials": self._wish.partials,
             **summarize(self.engine.settle()),
         }
+        if members.formation.relay is not None:
+            states = dict(zip(members.formation.names, members.formation.relay.links(), strict=True))
+            for device in report["devices"]:
+                if (state := states.get(device["name"])) is not None:
+                    device["link"] = {"transport": "udp" if state["alive"] else "mqtt", **state}
+        return report
 
     def close(self) -> None:
         """Leave the cell and stop what was started; any number of times."""
@@ -199,6 +213,7 @@ class Cell:
         else:
             await session.claim()
         await self._serve(session)
+        await caution(address, self._log)
         wanted = wish.workers
         formation = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
         self._announce(formation, topics, address)
@@ -221,7 +236,7 @@ class Cell:
     def _offer(self) -> Offer:
         wish, model = self._wish, self._model
         identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
-        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials)
+        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport)
 
     def _members(self) -> Membership:
         if self._session is None or self._loop is None:

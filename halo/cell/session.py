@@ -8,15 +8,17 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
-from halo.cell.messages import BadDocument, Beat, Lease, ModelId, Partials, decode, encode
+from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, ModelId, Partials, decode, encode
 from halo.cell.native import Native, Relay
 from halo.cell.roster import Roster
 from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
+from halo.exchange.datagrams import HubDatagrams, Transport, unreached
 from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import HubExchange
 from halo.words import shortened
@@ -42,6 +44,7 @@ class Offer:
     n_ctx: int
     slots: int
     partials: Partials
+    transport: Transport = "auto"
 
 
 @dataclass
@@ -86,6 +89,7 @@ class HubSession:
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
         identity = secrets.token_hex(6)
+        self._datagrams = HubDatagrams(native, "mqtt")
         self.exchange = HubExchange(address, topics, f"halo-{identity}-data", lanes)
         self._control = Connection(
             address,
@@ -135,21 +139,25 @@ class HubSession:
         session = secrets.token_hex(8)
         await self._connected()
         self.exchange.listen(session)
+        self._datagrams = HubDatagrams(self._native, self._offer.transport)
+        if self._offer.transport == "udp" and self._datagrams.unavailable:
+            raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         await self._publish_lease(session)
         await self._gather(session, wanted, patience_s, check)
-        return self._assemble(session)
+        return await self._assemble(session)
 
     async def form_again(self) -> Formation:
         """A new session with the workers that are left and those that have joined; it may be none."""
         session = secrets.token_hex(8)
         await self._connected()
         self.exchange.listen(session)
+        self._datagrams = HubDatagrams(self._native, self._offer.transport)
         await self._publish_lease(session)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 while self.roster.undecided(session):
                     await self._wait_news()
-        formation = self._assemble(session)
+        formation = await self._assemble(session)
         self._log(f"computing with {describe(formation.names)}")
         return formation
 
@@ -175,7 +183,7 @@ class HubSession:
             self.formation.losses.setdefault(name, f"the broker is away: {reason}")
         return f"The broker at {self._address} was lost in the middle of a token: {reason}"
 
-    def _assemble(self, session: str) -> Formation:
+    async def _assemble(self, session: str) -> Formation:
         names = self.roster.ready(session)[: self._limit]
         relay = None
         if names:
@@ -183,9 +191,34 @@ class HubSession:
             again_s = _PLAIN_RE_REQUEST_S if self.exchange.is_plain else None
             relay = self._native.Relay(int(session, 16), len(names), post, re_request_s=again_s)
             self.exchange.bind(relay, names)
+            profiles = [self.roster.profiles[name] for name in names]
+            await self._datagrams.open(relay, session, profiles)
+            self._tell_links(relay, names)
         self.formation = Formation(session, names, relay)
         self.joiner_waits = False
         return self.formation
+
+    def _tell_links(self, relay: Relay, names: list[str]) -> None:
+        """Say, or complain about, which workers are reached by datagrams."""
+        if self._datagrams.unavailable:
+            if self._offer.transport == "auto":
+                self._log(
+                    f"partials go over MQTT only, since this device has no datagrams: {self._datagrams.unavailable}"
+                )
+            return
+        trouble = unreached(names, self.roster.profiles, relay.links())
+        if not trouble:
+            return
+        if self._offer.transport == "udp":
+            raise CellError(f"Not every worker is reached by datagrams (--transport udp): {trouble}. Or use auto.")
+        self._log(f"partials go over MQTT where datagrams do not reach: {trouble}")
+
+    def links(self) -> list[Link]:
+        """How the workers of the formation are reached."""
+        formation = self.formation
+        if formation.relay is None:
+            return []
+        return [_link(name, state) for name, state in zip(formation.names, formation.relay.links(), strict=True)]
 
     async def _gather(self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -244,6 +277,7 @@ class HubSession:
             partials=offer.partials,
             lanes=len(self.exchange.lanes.lanes),
             since=round(time.time(), 3) if self._lease is None else self._lease.since,
+            datagrams=self._datagrams.sealing(),
         )
         self._own_sessions.add(session)
         await self._control.publish(self._topics.lease, encode(self._lease), retain=True)
@@ -262,6 +296,7 @@ class HubSession:
         while True:
             if self._lease is not None and self.failure is None:
                 self._control.send(self._topics.beat, encode(Beat(session=self._lease.session)))
+                self._control.send(self._topics.links, encode(Links(session=self._lease.session, links=self.links())))
             await asyncio.sleep(_BEAT_S)
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -345,3 +380,10 @@ def describe(names: list[str]) -> str:
     if not names:
         return "the hub alone"
     return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({shortened(names)})"
+
+
+def _link(name: str, state: dict[str, Any]) -> Link:
+    if not state["alive"]:
+        return Link(name=name, transport="mqtt")
+    measured = {key: state[key] for key in ("address", "rtt_ms", "jitter_ms", "loss_to", "loss_from", "goodput")}
+    return Link(name=name, transport="udp", **measured)

@@ -45,6 +45,11 @@ class Topics:
         return f"halo/{self.cell}/hub/beat"
 
     @property
+    def links(self) -> str:
+        """Not retained: how the hub reaches its workers."""
+        return f"halo/{self.cell}/hub/links"
+
+    @property
     def all_profiles(self) -> str:
         """A subscription to the profile of every device."""
         return f"halo/{self.cell}/device/+/profile"
@@ -73,6 +78,10 @@ class Topics:
     def all_partials(self, session: str, lane: int) -> str:
         """A subscription to the partials of every device in one session, over one lane."""
         return f"halo/{self.cell}/session/{session}/partial/+/{lane}"
+
+    def doctor(self, run: str) -> str:
+        """What one run of `halo doctor` sends to itself."""
+        return f"halo/{self.cell}/doctor/{run}"
 
     def profile_owner(self, topic: str) -> str | None:
         """The device whose profile this is; None for any other topic or a name that is not allowed."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import msgspec
 
 from halo.cell.address import Address
+from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
 from halo.cell.ledger import HUB
 from halo.cell.loop import errors_in_one_line
@@ -25,6 +26,8 @@ from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.topics import Topics, check_name, is_name
 from halo.cell.view import running
 from halo.errors import BrokerError, CellError
+from halo.exchange.addresses import is_loopback
+from halo.exchange.datagrams import WorkerDatagrams
 from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import WorkerExchange
 
@@ -67,6 +70,10 @@ class WorkerService:
         self._worker: NativeWorker = native.Worker(model.native, wish.threads, wish.pace_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
+        loopback = is_loopback(wish.address.host)
+        self._datagrams = WorkerDatagrams(native, self._worker, self._profile.incarnation, loopback=loopback)
+        if self._datagrams.unavailable:
+            log(f"partials go over MQTT only: no datagrams here, because {self._datagrams.unavailable}")
         self._lease: Lease | None = None
         self._lease_news = asyncio.Event()
         self._stop = asyncio.Event()
@@ -120,6 +127,7 @@ class WorkerService:
         async with running(self._control.run()):
             await self._control.wait_up()
             self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
+            await caution(self._wish.address, self._log)
             while True:
                 await self._lease_news.wait()
                 self._lease_news.clear()
@@ -142,14 +150,12 @@ class WorkerService:
         """Do what the lease says: serve its session, or none."""
         before = self._profile
         if lease is None:
-            self._data.serve("", 1)
-            await self._data.on_bench(self._worker.close)
+            await self._end_session()
             self._profile = replace_profile(before, "idle")
             if before.state == "ready":
                 self._log("the hub has left; waiting for the next one")
         elif lease.model.identity != self._model.identity:
-            self._data.serve("", 1)
-            await self._data.on_bench(self._worker.close)
+            await self._end_session()
             self._profile = replace_profile(before, "refused", reason=_other_model(self._model, lease))
             if before.reason != self._profile.reason:
                 self._log(self._profile.reason)
@@ -158,12 +164,19 @@ class WorkerService:
         with contextlib.suppress(BrokerError):  # not connected: said again when it is
             await self._publish_profile()
 
+    async def _end_session(self) -> None:
+        self._datagrams.close()
+        self._data.serve("", 1)
+        await self._data.on_bench(self._worker.close)
+
     async def _open(self, lease: Lease, *, again: bool) -> None:
         def begin() -> None:
             self._worker.open(int(lease.session, 16), lease.n_ctx, lease.slots)
 
         try:
+            self._datagrams.close()
             await self._data.on_bench(begin)
+            self._datagrams.serve(lease)
         except Exception as error:  # whatever the lease asks for must not end the worker
             self._data.serve("", 1)
             reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
@@ -211,6 +224,9 @@ class WorkerService:
             self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
 
     async def _publish_profile(self) -> None:
+        place = self._datagrams.place()
+        exchanges = ["mqtt"] if place is None else ["udp", "mqtt"]
+        self._profile = msgspec.structs.replace(self._profile, datagrams=place, exchanges=exchanges)
         await self._control.publish(self._topics.profile(self.name), encode(self._profile), retain=True)
 
     async def _say_goodbye(self) -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from halo.cli.console import patience, say
 from halo.cli.options import (
     LOCAL,
+    PLAIN,
     Commands,
     add_cell,
     add_model,
     add_pace,
     add_partials,
     add_sharing,
+    add_transport,
     broker_of,
     command,
     positive,
@@ -48,8 +50,6 @@ With one of the laboratory's options, the hub and each worker are hosts of their
 apt install iproute2 gcc mosquitto). With --loss, stretches without and with loss alternate within the run, --tokens
 tokens of each, and the ratio is that of their means. docs/lab.md tells what the laboratory does, and what it does not.
 """
-_LANES = {"mqtt": LANES, "mqtt-plain": 1}
-"""Connections for data. One: what strict tensor parallelism over TCP does, to compare with."""
 
 
 def add(parts: Commands[argparse.ArgumentParser]) -> None:
@@ -57,7 +57,8 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
     generate = command(parts, "generate", _GENERATE, _GENERATE_EXAMPLES + _LAB, _run_generate)
     add_partials(sync, default="f16")
     sync.add_argument("--reply", type=positive, metavar="BYTES", help="of an answer (default: as --partials says)")
-    add_sharing(generate)
+    add_transport(sync, measuring=True)
+    add_sharing(generate, measuring=True)
     add_pace(generate, "the --pace of the workers")
     for parser, least in ((sync, 1), (generate, 0)):
         add_cell(parser)
@@ -67,7 +68,6 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument(
             "--tokens", type=positive, metavar="N", help="tokens a figure (default: 50; with loss: 200)"
         )
-        parser.add_argument("--transport", choices=_LANES, default="mqtt", help="what carries requests and partials")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         _add_lab(parser)
     generate.add_argument(
@@ -141,7 +141,8 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
         cell=args.cell,
         conditions=conditions,
         congestion=args.congestion or "cubic",
-        lanes=_LANES[args.transport],
+        transport="mqtt" if args.transport == PLAIN else args.transport,
+        lanes=1 if args.transport == PLAIN else LANES,
         **options,
     )
 

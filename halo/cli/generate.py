@@ -118,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         worker_pace_us=args.pace,
         partials=args.partials,
+        transport=args.transport,
         plan=args.plan,
         hub_share=args.hub_share,
         log=log,

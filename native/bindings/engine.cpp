@@ -56,6 +56,7 @@ py::dict engine_stats(const Engine& engine) {
   d["syncs"] = own.syncs;
   d["range_repeats"] = own.range_repeats;
   d["re_requests"] = shared.re_requests;
+  d["fall_backs"] = shared.fall_backs;
   d["late_duplicates"] = shared.late_duplicates;
   d["bad_messages"] = shared.bad_messages;
   d["devices"] = devices;

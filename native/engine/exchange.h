@@ -16,7 +16,7 @@ struct DeviceCounters {
 };
 
 struct ExchangeCounters {
-  uint64_t re_requests = 0, late_duplicates = 0, bad_messages = 0;
+  uint64_t re_requests = 0, fall_backs = 0, late_duplicates = 0, bad_messages = 0;
   std::vector<DeviceCounters> workers;
 };
 

@@ -1,4 +1,4 @@
-// The erasure code on buffers of exactly their size, for sanitized.cpp. Checks values only where that is free.
+// The erasure code and sealing on buffers of exactly their size, for sanitized.cpp. Checks values where that is free.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -9,6 +9,7 @@
 #include "wire/field.h"
 #include "wire/parity.h"
 #include "wire/patience.h"
+#include "wire/seal.h"
 
 namespace {
 
@@ -63,6 +64,36 @@ void parity() {
   }
 }
 
+void sealing() {
+  const KeyPair hub = make_key_pair(), worker = make_key_pair();
+  const Keys keys = derive_keys(hub, worker.open, drawn(), "boot");
+  for (const Cipher cipher : {Cipher::ChaCha20Poly1305, Cipher::Aes256Gcm}) {
+    Sealer sealer(cipher, keys.to_worker, keys.iv_to_worker);
+    for (int number = 0; number < 2000; ++number) {
+      const size_t n = number % 70;
+      const auto aad = noise(drawn() % 20), data = noise(n);
+      std::vector<uint8_t> packet(n + kTag), out(n);
+      sealer.seal(number, aad.data(), aad.size(), data.data(), n, packet.data());
+      if (!sealer.open(number, aad.data(), aad.size(), packet.data(), n + kTag, out.data()) || out != data)
+        std::abort();
+      const size_t some = drawn() % (n + kTag);  // cut, or noise
+      const auto forged = number % 2 == 0 ? std::vector<uint8_t>(packet.begin(), packet.begin() + some) : noise(some);
+      std::vector<uint8_t> nothing(some < kTag ? 0 : some - kTag);
+      if (sealer.open(number, aad.data(), aad.size(), forged.data(), some, nothing.data())) std::abort();
+    }
+  }
+}
+
+void replay() {
+  ReplayWindow window;
+  for (int i = 0; i < 200000; ++i) {
+    const uint64_t wild = uint64_t{drawn()} << 32 | drawn();
+    const uint64_t number = i % 1000 == 0 ? wild : window.highest() + drawn() % 4000 - 2000;
+    window.mark(number);
+    if (window.is_new(number)) std::abort();
+  }
+}
+
 void expect(bool holds) {
   if (!holds) std::abort();
 }
@@ -91,4 +122,6 @@ void wire_crypto() {
   patience();
   ways();
   parity();
+  if (sealing_available(nullptr)) sealing();
+  replay();
 }

@@ -11,7 +11,7 @@
 
 namespace halo {
 
-inline constexpr uint8_t kProtocol = 1;
+inline constexpr uint8_t kProtocol = 2;
 
 enum class Kind : uint8_t { Request = 1, Partial = 2, Probe = 3, Echo = 4 };
 enum class Status : uint8_t { Ok = 0, Range = 1, Computing = 2, Refused = 3 };

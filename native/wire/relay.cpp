@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
 constexpr auto kStall = std::chrono::seconds(1);
+constexpr auto kDatagramPatience = std::chrono::seconds(2);  // until even a living worker is asked again
 
 std::chrono::steady_clock::duration seconds(double s) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
@@ -42,11 +43,29 @@ NotFinite not_finite(int worker, const Header& answer, const std::string& which)
           answer.mask};
 }
 
+// Ends what `scatter` began: that somebody waits for answers.
+class Waiting {
+ public:
+  explicit Waiting(Endpoint* endpoint) : endpoint_(endpoint) {
+    if (endpoint_ != nullptr) endpoint_->set_waiting(true);
+  }
+  ~Waiting() {
+    if (endpoint_ != nullptr) endpoint_->set_waiting(false);
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  Endpoint* endpoint_;
+};
+
 int rows_per_message(const Scatter& s, size_t max_message) {
   const size_t row_out = row_bytes(s.input_format, s.d) + sizeof(RequestRow);
   const size_t row_in = s.d * bytes_per_value(s.input->format) + sizeof(PartialRow) + s.groups * sizeof(float);
-  const size_t rows = (max_message - sizeof(Header)) / std::max(row_out, row_in);
-  return static_cast<int>(std::clamp<size_t>(rows, 1, kMaxRows));
+  const size_t fit = (max_message - sizeof(Header)) / std::max(row_out, row_in);
+  const int most = static_cast<int>(std::clamp<size_t>(fit, 1, kMaxRows)), rows = s.input->rows;
+  const int messages = (rows + most - 1) / most;
+  return (rows + messages - 1) / messages;  // of equal size
 }
 
 }  // namespace
@@ -61,14 +80,65 @@ Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
   counters_.workers.resize(workers);
 }
 
-void Relay::send(Outgoing outgoing) {
+void Relay::open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, Transport transport) {
+  transport_ = transport;
+  peer_of_.assign(workers(), -1);
+  std::vector<PeerSetup> peers;
+  for (int w = 0; w < workers(); ++w) {
+    if (!setups[w]) continue;
+    peer_of_[w] = static_cast<int>(peers.size());
+    worker_of_.push_back(w);
+    peers.push_back(*setups[w]);
+  }
+  if (peers.empty()) return;
+  datagrams_ =
+      std::make_unique<Endpoint>([this](int peer, const Bytes& m) { deliver(worker_of_[peer], m.data(), m.size()); });
+  datagrams_->open(peers);
+}
+
+std::vector<Relay::LinkState> Relay::links() const {
+  std::vector<LinkState> states(workers());
+  for (size_t peer = 0; peer < worker_of_.size(); ++peer) {
+    const int p = static_cast<int>(peer);
+    states[worker_of_[peer]] = {true, datagrams_->alive(p), datagrams_->where(p), datagrams_->report(p),
+                                datagrams_->counters(p)};
+  }
+  return states;
+}
+
+EndpointCounters Relay::endpoint_counters() const { return datagrams_ ? datagrams_->counters() : EndpointCounters(); }
+
+// Bit w: datagrams carry messages to worker w now.
+uint64_t Relay::over_datagrams() const {
+  if (!datagrams_) return 0;
+  uint64_t workers = 0;
+  const uint64_t alive = datagrams_->alive();
+  for (size_t peer = 0; peer < worker_of_.size(); ++peer) {
+    if (transport_ == Transport::Udp || (alive >> peer & 1) != 0) workers |= uint64_t{1} << worker_of_[peer];
+  }
+  return workers;
+}
+
+// Without the lock: of an outstanding request only the answer changes meanwhile.
+void Relay::send(const std::vector<const Outstanding*>& requests) {
+  Endpoint::Messages datagrams;
+  Outgoing outgoing;
+  for (const Outstanding* r : requests) {
+    if (r->datagrams) {
+      datagrams.emplace_back(peer_of_[r->worker], &r->message);
+    } else {
+      outgoing.push_back({r->worker, r->times - 1, r->message});
+    }
+  }
+  if (!datagrams.empty()) datagrams_->send(datagrams);
   if (!outgoing.empty()) post_(std::move(outgoing));
 }
 
 void Relay::scatter(const Scatter& s) {
   const SyncInput& in = *s.input;
   const int step = rows_per_message(s, options_.max_message);
-  Outgoing outgoing;
+  const uint64_t datagrams = over_datagrams();
+  std::vector<const Outstanding*> requests;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     fail_if_lost();
@@ -98,7 +168,6 @@ void Relay::scatter(const Scatter& s) {
         ++c.requests;
         ++c.messages_sent;
         c.bytes_sent += message.size();
-        outgoing.push_back({w, 0, message});
         round_.push_back({header.request,
                           w,
                           first,
@@ -108,12 +177,15 @@ void Relay::scatter(const Scatter& s) {
                           {},
                           Patience::kind(in.part, rows),
                           now,
-                          now});
+                          now,
+                          (datagrams >> w & 1) != 0});
       }
     }
     missing_ = round_.size();
+    for (const Outstanding& r : round_) requests.push_back(&r);
   }
-  send(std::move(outgoing));
+  if (datagrams_) datagrams_->set_waiting(true);
+  send(requests);
 }
 
 void Relay::fail_if_lost() {
@@ -146,21 +218,37 @@ Relay::Clock::time_point Relay::next_due() const {
   return next;
 }
 
+// Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
 void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
-  Outgoing outgoing;
+  const uint64_t datagrams = over_datagrams();
+  std::vector<const Outstanding*> requests;
   for (Outstanding& r : round_) {
-    if (!r.answer.empty() || now < due(r)) continue;
+    const bool over = (datagrams >> r.worker & 1) != 0, moved = over != r.datagrams;
+    if (!r.answer.empty() || (!moved && now < due(r))) continue;
+    counters_.fall_backs += moved && !over;
+    r.datagrams = over;
+    ++r.times;
     r.asked = now;
     r.message[offsetof(Header, flags)] |= kResend;
     ++counters_.re_requests;
     ++counters_.workers[r.worker].messages_sent;
     counters_.workers[r.worker].bytes_sent += r.message.size();
-    outgoing.push_back({r.worker, r.times++, r.message});
+    requests.push_back(&r);
   }
   lock.unlock();
-  send(std::move(outgoing));
+  send(requests);
   lock.lock();
+}
+
+// A worker whose datagrams come is not silent, even if they only say that it computes.
+void Relay::refresh_heard() {
+  for (size_t peer = 0; peer < worker_of_.size(); ++peer) {
+    const Micros ago = datagrams_->heard(static_cast<int>(peer));
+    if (ago == Channel::kNever) continue;
+    Clock::time_point& heard = heard_[worker_of_[peer]];
+    heard = std::max(heard, Clock::now() - std::chrono::microseconds(ago));
+  }
 }
 
 // Returns once nothing is missing; the lock is held on entry and on return. Silence counts while we wait, not while
@@ -175,6 +263,7 @@ void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>
     const auto until = std::min(next_due(), now + kPollEvery);
     if (arrived_.wait_until(lock, until, [&] { return missing_ == 0; })) break;
     if (Clock::now() - last > kStall) continue;
+    refresh_heard();
     ask_again(lock);
     fail_if_silent();
     if (Clock::now() - polled < kPollEvery) continue;
@@ -187,6 +276,7 @@ void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>
 }
 
 void Relay::gather(Partial& sum, const std::function<void()>& poll) {
+  const Waiting until_the_end(datagrams_.get());
   std::unique_lock<std::mutex> lock(mutex_);
   wait(lock, poll);
   for (const Outstanding& r : round_) add(r, sum);
@@ -269,8 +359,10 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
 
 void Relay::answered(Outstanding& request, const uint8_t* data, size_t size) {
   const auto now = Clock::now();
-  request.needless = patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked,
-                                                        request.times, request.computing);
+  if (!request.datagrams) {
+    request.needless = patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked,
+                                                          request.times, request.computing);
+  }
   request.answer.assign(data, data + size);
   --missing_;
 }
@@ -323,7 +415,8 @@ void Relay::lost(int worker, const std::string& reason) {
 
 double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
   const auto start = Clock::now();
-  Outgoing outgoing;
+  const uint64_t datagrams = over_datagrams();
+  std::vector<const Outstanding*> requests;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     fail_if_lost();
@@ -333,13 +426,23 @@ double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<vo
       header.session = session_;
       header.request = next_id_++;
       Bytes message = encode_probe(header, payload, reply_bytes);
-      outgoing.push_back({w, 0, message});
-      round_.push_back(
-          {header.request, w, 0, 0, 0, std::move(message), {}, Patience::kind(Part::Mlp, 0), start, start});
+      round_.push_back({header.request,
+                        w,
+                        0,
+                        0,
+                        0,
+                        std::move(message),
+                        {},
+                        Patience::kind(Part::Mlp, 0),
+                        start,
+                        start,
+                        (datagrams >> w & 1) != 0});
     }
     missing_ = round_.size();
+    for (const Outstanding& r : round_) requests.push_back(&r);
   }
-  send(std::move(outgoing));
+  const Waiting until_the_end(datagrams_.get());
+  send(requests);
   std::unique_lock<std::mutex> lock(mutex_);
   wait(lock, poll);
   round_.clear();

@@ -1,12 +1,15 @@
-// The exchange whose messages something else carries: it makes them, takes them, and keeps account.
+// The hub's exchange: it makes messages, chooses what carries them to each worker, takes the answers, and keeps
+// account.
 //
-// `post` hands messages out (to Python's MQTT thread); `deliver` takes what comes back, from any thread. Waiting
-// is strict: a request that is not answered is asked again, and a worker that stays silent is lost.
+// Datagrams carry messages to the workers that answer them; `post` hands the others out (to Python's MQTT thread), and
+// `deliver` takes what comes back, from any thread. Waiting is strict: a request that is not answered is asked again,
+// and a worker that stays silent is lost. A worker whose datagrams stop is asked over MQTT, and the other way round.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -14,6 +17,7 @@
 
 #include "engine/error.h"
 #include "engine/exchange.h"
+#include "wire/endpoint.h"
 #include "wire/message.h"
 #include "wire/patience.h"
 
@@ -25,6 +29,9 @@ struct RelayOptions {
       re_request_s;         // ask again after this long without an answer; unset: as each worker's answers tell
   double patience_s = 4.0;  // a worker that says nothing for this long is lost
 };
+
+// What may carry the messages.
+enum class Transport : uint8_t { Auto, Udp, Mqtt };
 
 class Relay : public Exchange {
  public:
@@ -48,6 +55,18 @@ class Relay : public Exchange {
   bool deliver(int worker, const uint8_t* data, size_t size);
   void lost(int worker, const std::string& reason) override;
 
+  // Opens the datagram links: setups[w] is worker w's, or none where it has no datagrams. Once, before anything is
+  // sent.
+  void open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, Transport transport);
+  struct LinkState {
+    bool offered = false, alive = false;  // it speaks datagrams; they arrive
+    std::string where;                    // its address
+    LinkReport link;
+    ChannelCounters packets;
+  };
+  std::vector<LinkState> links() const;
+  EndpointCounters endpoint_counters() const;
+
   // Seconds that one sync without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from each.
   double probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);
 
@@ -63,12 +82,15 @@ class Relay : public Exchange {
     Bytes answer;   // empty until it is there
     int kind;       // of the worker's Patience
     Clock::time_point first_asked, asked;
+    bool datagrams = false;  // what it was sent over
     int times = 1;           // asked
     bool computing = false;  // the worker has said so
     bool needless = false;   // to have asked it more than once
   };
 
-  void send(Outgoing outgoing);
+  void send(const std::vector<const Outstanding*>& requests);
+  uint64_t over_datagrams() const;
+  void refresh_heard();
   Clock::time_point due(const Outstanding& request) const;
   Clock::time_point next_due() const;
   void wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll);
@@ -94,6 +116,11 @@ class Relay : public Exchange {
   std::vector<Patience> patience_;  // by worker
   std::vector<std::string> lost_;   // reason by worker; empty: not lost
   ExchangeCounters counters_;
+
+  Transport transport_ = Transport::Mqtt;
+  std::vector<int> peer_of_;             // worker -> peer of the endpoint; -1: none
+  std::vector<int> worker_of_;           // the other way round
+  std::unique_ptr<Endpoint> datagrams_;  // last: its thread delivers to all of the above
 };
 
 }  // namespace halo

@@ -298,7 +298,7 @@ def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker,
     start_worker("a")
     cell = open_cell(broker=str(broker.address), workers=1)
     session = cell.engine._members.formation.session
-    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":2}', b"x" * 70000):
+    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":3}', b"x" * 70000):
         for topic in (
             "hub",
             "hub/beat",

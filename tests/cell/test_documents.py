@@ -54,12 +54,12 @@ def test_documents_come_back_as_they_went(document):
 
 
 def test_fields_of_later_versions_are_ignored():
-    assert decode(Beat, b'{"protocol":1,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
+    assert decode(Beat, b'{"protocol":2,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
 
 
 def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
-    with pytest.raises(OtherProtocol, match="version 2, this program speaks version 1"):
-        decode(Lease, b'{"protocol":2,"new":"things"}')
+    with pytest.raises(OtherProtocol, match="version 3, this program speaks version 2"):
+        decode(Lease, b'{"protocol":3,"new":"things"}')
 
 
 @given(st.binary(max_size=200))
@@ -128,7 +128,7 @@ def test_a_profile_counts_only_on_its_own_topic():
 def test_a_device_of_another_protocol_is_reported():
     roster = Roster()
     roster.hear("pi9", b'{"protocol":7}')
-    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 1"]
+    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 2"]
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])

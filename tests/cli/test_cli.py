@@ -72,7 +72,7 @@ def worker(broker, model):
     process.stderr.close()
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["worker"], ["devices"], ["bench", "sync"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["worker"], ["devices"], ["doctor"], ["bench", "sync"]])
 def test_every_help_teaches_with_examples(command):
     shown = halo(*command, "--help")
     assert shown.returncode == 0
@@ -170,6 +170,33 @@ def test_devices_without_a_broker_says_what_to_try():
     assert shown.returncode == 1
     assert shown.stderr.startswith("halo: error: No broker was named")
     assert "HALO_BROKER" in shown.stderr
+
+
+def test_the_doctor_finds_what_the_broker_holds_back(model, broker, worker):
+    shown = halo("doctor", "-m", model, "--json", "--broker", broker)
+    report = json.loads(shown.stdout)
+    found = {finding["name"]: finding for finding in report["findings"]}
+    assert shown.returncode == (1 if report["bad"] + report["warn"] else 0)
+    assert found["broker-nagle"]["status"] == "ok"
+    assert "pi2" in found["cell-members"]["measured"]
+    assert found["cell-models"]["status"] == "ok"
+    assert "needs" in found["memory"]["measured"]
+
+
+def test_the_doctor_examines_this_device_without_a_broker():
+    shown = halo("doctor")
+    assert shown.returncode in (0, 1)
+    assert "tcp-rto-min" in shown.stdout and "broker-nagle" not in shown.stdout
+    assert shown.stderr.startswith("halo: no broker was named")
+
+
+def test_what_the_doctor_cannot_begin_is_exit_code_2_and_what_it_finds_is_1():
+    assert halo("doctor", "--broker", "http://me:secret@x").returncode == 2
+    assert halo("doctor", "--cell", "a/b").returncode == 2
+    lost = halo("doctor", "-m", "/no/such.gguf", "--broker", "mqtt://me:secret@127.0.0.1:9")
+    assert lost.returncode == 1
+    assert lost.stdout.startswith("bad      model: ") and "bad      broker: Cannot reach" in lost.stdout
+    assert "secret" not in lost.stdout + lost.stderr
 
 
 def test_passwords_are_never_printed(model):
@@ -290,10 +317,20 @@ def test_a_frozen_worker_is_an_error_within_five_seconds(hub_extra, model, broke
     process.communicate(timeout=10)
 
 
-def test_bench_sync_prints_the_median(model):
+def test_bench_sync_prints_times_of_tokens_and_of_syncs(model):
     figures = json.loads(halo("bench", "sync", "-m", model, "--workers", "2", "--tokens", "5", "--json").stdout)
     assert figures["syncs"] == 5 * 44
-    assert 0 < figures["median_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert 0 < figures["sync_p50_ms"] <= figures["sync_p99_ms"] <= figures["max_ms"]
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert figures["bytes_per_token"] >= 44 * 2 * (2176 + 4096)
+
+
+def test_bench_generate_gives_the_same_bits_each_time(model):
+    figures = json.loads(halo("bench", "generate", "-m", model, "--workers", "2", "--tokens", "25", "--json").stdout)
+    assert figures["tokens"] == 25
+    assert figures["same_bits"] is True
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert figures["prompt_p50_ms"] > 0
 
 
 def test_a_closed_pipe_ends_quietly(hub_extra, model):
