@@ -97,3 +97,7 @@ class Route:
         self._turn += len(chosen)
         self._lane = chosen[0]
         return chosen, COPIES
+
+    def was_needless(self) -> None:
+        """What was sent again had only been late: a busy device, which more messages would not make faster."""
+        self._again = max(0.0, self._again - _MEMORY)

@@ -31,6 +31,7 @@ class HubExchange:
         self._session = ""
         self._relay: Relay | None = None
         self._index: dict[str, int] = {}
+        self._routes: list[Route] = []
 
     @property
     def is_plain(self) -> bool:
@@ -51,7 +52,7 @@ class HubExchange:
 
         `lanes`: how many each of them has.
         """
-        routes = [Route(self.lanes, min(own, len(self.lanes.lanes))) for own in lanes]
+        routes = self._routes = [Route(self.lanes, min(own, len(self.lanes.lanes))) for own in lanes]
 
         def publish(batch: list[tuple[int, int, bytes]]) -> None:
             packets: dict[int, list[bytes]] = {}
@@ -81,7 +82,8 @@ class HubExchange:
         if index is None or self._relay is None:
             self.ignored += 1
             return
-        self._relay.deliver(index, payload)
+        if self._relay.deliver(index, payload):
+            self._routes[index].was_needless()
 
 
 class WorkerExchange:

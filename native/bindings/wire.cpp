@@ -166,7 +166,7 @@ void bind_relay(py::module_& m) {
           [](Relay& r, int worker, const py::bytes& message) {
             const auto [data, size] = view_of(message);
             py::gil_scoped_release release;
-            r.deliver(worker, data, size);
+            return r.deliver(worker, data, size);
           },
           py::arg("worker"), py::arg("message"))
       .def(

@@ -33,17 +33,19 @@ class Patience {
 
   // An answer came `since_first` after the first sending and `since_last` after the last one. When it was sent more
   // than once, it is clear which sending was answered only if the last one was a moment ago or the worker has said
-  // "computing"; an answer that is not clear teaches nothing.
-  void answered(int kind, Duration since_first, Duration since_last, int times, bool computing) {
+  // "computing"; an answer that is not clear teaches nothing. Returns whether sending it again was needless.
+  bool answered(int kind, Duration since_first, Duration since_last, int times, bool computing) {
     Estimate& e = estimates_[kind];
-    if (times > 1 && !computing && since_last > e.smoothed / 2) return;
+    const bool needless = times > 1 && (computing || since_last < e.smoothed / 2);
+    if (times > 1 && !needless) return false;
     if (!e.known) {
       e = {true, since_first, since_first / 2};
-      return;
+      return needless;
     }
     const Duration error = since_first - e.smoothed;
     e.variation += (std::max(error, -error) - e.variation) / 4;
     e.smoothed += error / 8;
+    return needless;
   }
 
  private:

@@ -360,20 +360,20 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
 void Relay::answered(Outstanding& request, const uint8_t* data, size_t size) {
   const auto now = Clock::now();
   if (!request.datagrams) {
-    patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked, request.times,
-                                       request.computing);
+    request.needless = patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked,
+                                                          request.times, request.computing);
   }
   request.answer.assign(data, data + size);
   --missing_;
 }
 
-void Relay::deliver(int worker, const uint8_t* data, size_t size) {
+bool Relay::deliver(int worker, const uint8_t* data, size_t size) {
   std::lock_guard<std::mutex> lock(mutex_);
   Header h;
   int version;
   if (worker < 0 || worker >= workers()) {
     ++counters_.bad_messages;
-    return;
+    return false;
   }
   DeviceCounters& c = counters_.workers[worker];
   ++c.messages_received;
@@ -383,17 +383,17 @@ void Relay::deliver(int worker, const uint8_t* data, size_t size) {
     lost_[worker] = "speaks protocol version " + std::to_string(version) + ", this hub speaks " +
                     std::to_string(kProtocol) + ": install the same HALO on both";
     arrived_.notify_all();
-    return;
+    return false;
   }
   if (!read_header(data, size, &h) || h.session != session_) {
     ++counters_.bad_messages;
-    return;
+    return false;
   }
   const auto found = std::find_if(round_.begin(), round_.end(),
                                   [&](const Outstanding& r) { return r.id == h.request && r.worker == worker; });
   if (found == round_.end() || !found->answer.empty()) {
     ++counters_.late_duplicates;
-    return;
+    return false;
   }
   heard_[worker] = Clock::now();
   if (h.kind == Kind::Echo && found->rows == 0) {  // no rows: a probe
@@ -403,6 +403,7 @@ void Relay::deliver(int worker, const uint8_t* data, size_t size) {
     lost_[worker] = "answered a request with a message of the wrong shape";
   }
   if (missing_ == 0 || !lost_[worker].empty()) arrived_.notify_all();
+  return found->needless;
 }
 
 void Relay::lost(int worker, const std::string& reason) {

@@ -51,7 +51,8 @@ class Relay : public Exchange {
   ExchangeCounters counters() const override;
   void reset_counters() override;
 
-  void deliver(int worker, const uint8_t* data, size_t size);
+  // Returns whether this answer shows that its request was sent again needlessly: it was late, not lost.
+  bool deliver(int worker, const uint8_t* data, size_t size);
   void lost(int worker, const std::string& reason) override;
 
   // Opens the datagram links: setups[w] is worker w's, or none where it has no datagrams. Once, before anything is
@@ -84,6 +85,7 @@ class Relay : public Exchange {
     bool datagrams = false;  // what it was sent over
     int times = 1;           // asked
     bool computing = false;  // the worker has said so
+    bool needless = false;   // to have asked it more than once
   };
 
   void send(const std::vector<const Outstanding*>& requests);

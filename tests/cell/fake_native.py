@@ -61,16 +61,17 @@ class Relay:
         with self.news:
             if len(message) < _HEAD.size:
                 self.bad_messages += 1
-                return
+                return False
             session, number = _HEAD.unpack_from(message)
             if session != self.session or number != self.number:
                 self.bad_messages += 1
-                return
+                return False
             self.heard[worker] = time.monotonic()
             body = message[_HEAD.size :]
             if body != _COMPUTING:
                 self.replies[worker] = body
             self.news.notify_all()
+            return False
 
     def links(self):
         return [{"offered": False, "alive": False}] * self.workers
