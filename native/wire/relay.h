@@ -34,11 +34,12 @@ class Relay : public Exchange {
   int workers() const override { return static_cast<int>(counters_.workers.size()); }
   void scatter(const Scatter& scatter) override;
   void gather(Partial& sum, const std::function<void()>& poll) override;
+  void expel(int worker, const std::string& reason) override;
   ExchangeCounters counters() const override;
   void reset_counters() override;
 
   void deliver(int worker, const uint8_t* data, size_t size);
-  void lost(int worker, const std::string& reason) override;
+  void lost(int worker, const std::string& reason);
 
   // Seconds that one sync without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from each.
   double probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);
@@ -77,6 +78,7 @@ class Relay : public Exchange {
   Header expected_;  // what all answers of the round must repeat
   std::vector<Clock::time_point> heard_;
   std::vector<std::string> lost_;  // reason by worker; empty: not lost
+  std::vector<bool> expelled_;     // whether that is its answers' fault
   ExchangeCounters counters_;
 };
 
