@@ -51,9 +51,8 @@ def main() -> None:
         for result in compare(model, args.texts, engine, **size):
             print(result.row(), flush=True)
     if args.partials:
-        print(
-            f"\n| model | {args.partials} against f32 partials, rms | largest | other argmax |\n| --- | --- | --- | --- |"
-        )
+        print(f"\n| model | {args.partials} against f32 partials, rms | largest | other argmax |")
+        print("| --- | --- | --- | --- |")
         for model in models:
             exact = partial(sharing_engine, partials="f32")
             print(difference(model, args.texts, engine, exact, **size), flush=True)
