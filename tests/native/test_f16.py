@@ -103,8 +103,9 @@ def test_partials_are_added_in_the_order_of_the_requests(model: Model, partials:
 
     class Shuffled(LocalCell):
         def _post(self, messages: Sequence[tuple[int, bytes]]) -> None:
-            for index, message in drawn.sample(messages, len(messages)):
-                self.relay.deliver(index, self.answer(index, message))
+            answers = [(index, self.answer(index, message)) for index, message in messages]
+            for index, answer in drawn.sample(answers, len(answers)):
+                self.relay.deliver(index, answer)
 
     orders = [run(Shuffled(model, 4, partials=partials, max_message=1024).engine, TOKENS) for _ in range(4)]
     assert all(np.array_equal(logits, orders[0]) for logits in orders)
