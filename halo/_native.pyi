@@ -12,6 +12,7 @@ class NativeError(RuntimeError): ...
 
 class WorkerLost(NativeError):
     worker: int
+    expelled: bool
 
 class Interrupted(NativeError): ...
 

@@ -50,6 +50,9 @@ class Membership:
     def suspect(self, name: str, reason: str) -> None:
         """A worker did not answer."""
 
+    def expel(self, name: str, reason: str) -> None:
+        """A worker's answers cannot be used."""
+
     def broker_failure(self) -> str | None:
         """What is wrong with the broker, if anything is."""
         return None
@@ -170,13 +173,15 @@ class CellEngine:
             return WorkerLostError(f"A worker was lost: {error}")
         name = names[index]
         formation = self._members.formation
-        if name not in formation.losses:
+        if getattr(error, "expelled", False):
+            self._members.expel(name, str(error))
+        elif name not in formation.losses:
             if (failure := self._members.broker_failure()) is not None:
                 return BrokerError(
                     f"{failure}. Is it running? Can this machine reach it? Ask again when it is back: the workers, "
                     "which nobody can hear without it, are looked for anew."
                 )
-            self._members.suspect(name, "it does not answer")
+            self._members.suspect(name, str(error))
         reason = formation.losses.get(name, str(error))
         left = [n for n in names if n not in formation.losses]
         return WorkerLostError(

@@ -283,6 +283,9 @@ class _Joined(Membership):
     def suspect(self, name: str, reason: str) -> None:
         self._loop.call(lambda: self._session.suspect(name, reason))
 
+    def expel(self, name: str, reason: str) -> None:
+        self._loop.call(lambda: self._session.expel(name, reason))
+
     def broker_failure(self) -> str | None:
         return self._loop.run(self._session.broker_failure())
 

@@ -166,6 +166,11 @@ class HubSession:
         self.roster.suspect(name)
         self._lose(name, reason)
 
+    def expel(self, name: str, reason: str) -> None:
+        """A worker's answers cannot be used: do without it until it is started anew."""
+        self.roster.expel(name)
+        self._lose(name, reason)
+
     async def broker_failure(self) -> str | None:
         """What is wrong with the broker, if anything is; then every worker of the formation is out of reach.
 

@@ -38,6 +38,7 @@ void bind_errors(py::module_& m) {
     } catch (const WorkerLost& e) {
       py::object value = py::reinterpret_borrow<py::object>(lost)(e.what());
       value.attr("worker") = e.worker;
+      value.attr("expelled") = e.expelled;
       PyErr_SetObject(lost.ptr(), value.ptr());
     } catch (const Interrupted& e) {
       PyErr_SetString(interrupted.ptr(), e.what());

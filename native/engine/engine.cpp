@@ -201,7 +201,7 @@ void Engine::gather(const SyncInput& in, const Poll& poll) {
   } catch (const NotFinite& error) {
     Partial own;
     if (device_.compute(in, error.mask, own) == Refusal::None && !own.finite()) throw not_finite(in.layer);
-    exchange_->lost(error.worker, error.what());
+    exchange_->expel(error.worker, error.what());
     throw;
   }
 }

@@ -39,8 +39,8 @@ class Exchange {
   // now and then, which may throw. Throws WorkerLost where a worker does not answer or refuses,
   // NotFinite where it answers with values that are not finite.
   virtual void gather(Partial& sum, const std::function<void()>& poll) = 0;
-  // The worker is of no more use; every later scatter and gather throws WorkerLost with this reason.
-  virtual void lost(int worker, const std::string& reason) = 0;
+  // The worker's answers cannot be used: every later scatter and gather throws WorkerLost with this reason.
+  virtual void expel(int worker, const std::string& reason) = 0;
   virtual ExchangeCounters counters() const = 0;
   virtual void reset_counters() = 0;
 };

@@ -23,15 +23,15 @@ std::chrono::steady_clock::duration seconds(double s) {
 std::string refusal_text(uint16_t reason) {
   switch (static_cast<Refusal>(reason)) {
     case Refusal::OldEpoch:
-      return "refused a request: it is of an epoch that has passed";
+      return "it refused a request: that is of an epoch that has passed";
     case Refusal::CacheIncomplete:
-      return "refused a request: its cache misses earlier positions";
+      return "it refused a request: its cache misses earlier positions";
     case Refusal::Failed:
-      return "could not compute a request (out of memory?); its log says more";
+      return "it could not compute a request (out of memory?); its log says more";
     case Refusal::BadRequest:
-      return "refused a request: it does not fit its model (another version of HALO?)";
+      return "it refused a request: that does not fit its model (another version of HALO?)";
     default:
-      return "refused a request";
+      return "it refused a request";
   }
 }
 
@@ -76,7 +76,8 @@ Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
       options_(options),
       heard_(workers, Clock::now()),
       patience_(workers),
-      lost_(workers) {
+      lost_(workers),
+      expelled_(workers) {
   counters_.workers.resize(workers);
 }
 
@@ -190,7 +191,7 @@ void Relay::scatter(const Scatter& s) {
 
 void Relay::fail_if_lost() {
   for (int w = 0; w < workers(); ++w) {
-    if (!lost_[w].empty()) throw WorkerLost(w, lost_[w]);
+    if (!lost_[w].empty()) throw WorkerLost(w, lost_[w], expelled_[w]);
   }
 }
 
@@ -198,7 +199,7 @@ void Relay::fail_if_silent() {
   const auto limit = Clock::now() - seconds(options_.patience_s);
   for (const Outstanding& r : round_) {
     if (r.answer.empty() && heard_[r.worker] < limit) {
-      throw WorkerLost(r.worker, "did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
+      throw WorkerLost(r.worker, "it did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
                                      " s, asked again and again");
     }
   }
@@ -338,6 +339,7 @@ bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
   if (h.status == Status::Refused) {
     if (h.reason == static_cast<uint16_t>(Refusal::CacheIncomplete) && misses_earlier(request)) return true;
     lost_[request.worker] = refusal_text(h.reason);
+    expelled_[request.worker] = h.reason == static_cast<uint16_t>(Refusal::BadRequest);
     return true;
   }
   for (int t = 0; t < request.rows; ++t) {
@@ -380,8 +382,9 @@ bool Relay::deliver(int worker, const uint8_t* data, size_t size) {
   c.bytes_received += size;
   if (other_version(data, size, &version)) {
     ++counters_.bad_messages;
-    lost_[worker] = "speaks protocol version " + std::to_string(version) + ", this hub speaks " +
+    lost_[worker] = "it speaks protocol version " + std::to_string(version) + ", this hub speaks " +
                     std::to_string(kProtocol) + ": install the same HALO on both";
+    expelled_[worker] = true;
     arrived_.notify_all();
     return false;
   }
@@ -400,7 +403,8 @@ bool Relay::deliver(int worker, const uint8_t* data, size_t size) {
     answered(*found, data, size);
   } else if (!take(*found, data, size)) {
     ++counters_.bad_messages;
-    lost_[worker] = "answered a request with a message of the wrong shape";
+    lost_[worker] = "it answered a request with a message of the wrong shape";
+    expelled_[worker] = true;
   }
   if (missing_ == 0 || !lost_[worker].empty()) arrived_.notify_all();
   return found->needless;
@@ -411,6 +415,12 @@ void Relay::lost(int worker, const std::string& reason) {
   if (worker < 0 || worker >= workers()) return;
   lost_[worker] = reason.empty() ? "is gone" : reason;
   arrived_.notify_all();
+}
+
+void Relay::expel(int worker, const std::string& reason) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  lost_[worker] = reason;
+  expelled_[worker] = true;
 }
 
 double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {

@@ -48,12 +48,13 @@ class Relay : public Exchange {
   int workers() const override { return static_cast<int>(counters_.workers.size()); }
   void scatter(const Scatter& scatter) override;
   void gather(Partial& sum, const std::function<void()>& poll) override;
+  void expel(int worker, const std::string& reason) override;
   ExchangeCounters counters() const override;
   void reset_counters() override;
 
   // Returns whether this answer shows that its request was sent again needlessly: it was late, not lost.
   bool deliver(int worker, const uint8_t* data, size_t size);
-  void lost(int worker, const std::string& reason) override;
+  void lost(int worker, const std::string& reason);
 
   // Opens the datagram links: setups[w] is worker w's, or none where it has no datagrams. Once, before anything is
   // sent.
@@ -115,6 +116,7 @@ class Relay : public Exchange {
   std::vector<Clock::time_point> heard_;
   std::vector<Patience> patience_;  // by worker
   std::vector<std::string> lost_;   // reason by worker; empty: not lost
+  std::vector<bool> expelled_;      // whether that is its answers' fault
   ExchangeCounters counters_;
 
   Transport transport_ = Transport::Mqtt;

@@ -26,6 +26,7 @@ class NativeError(RuntimeError):
 
 class WorkerLost(NativeError):
     worker = -1
+    expelled = False
 
 
 class Interrupted(NativeError):
@@ -51,6 +52,7 @@ class Relay:
         self.re_request_s, self.patience_s = re_request_s or 0.5, patience_s
         self.bad_messages = self.re_requests = 0
         self.gone = {}
+        self.expelled = {}
         self.replies = {}
         self.heard = {}
         self.number = 0
@@ -107,9 +109,11 @@ class Relay:
             raise Interrupted("cancelled")
         for worker in range(self.workers):
             silent = time.monotonic() - self.heard[worker] > self.patience_s and worker not in self.replies
-            if worker in self.gone or silent:
-                error = WorkerLost(self.gone.get(worker, f"worker {worker} has not answered for 4 s"))
+            if worker in self.gone or worker in self.expelled or silent:
+                reasons = self.expelled | self.gone
+                error = WorkerLost(reasons.get(worker, f"worker {worker} has not answered for 4 s"))
                 error.worker = worker
+                error.expelled = worker in self.expelled
                 raise error
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,6 +286,47 @@ def test_a_broker_that_is_lost_is_not_blamed_on_a_worker(open_cell, start_worker
     eventually(lambda: cell.engine.truncate(0, 0) or (forward(cell) is not None and cell.report()["workers"] == 2))
     for said in (capfd.readouterr().err, *(worker.log.read_text() for worker in workers)):
         assert all(line.startswith("halo: ") for line in said.splitlines())
+
+
+def test_a_worker_whose_answers_cannot_be_used_stays_out_until_it_is_started_anew(open_cell, start_worker, broker):
+    """Although it answers every lease at once."""
+    bad, _ = start_worker("a"), start_worker("b")
+    cell = open_cell(broker=str(broker.address), workers=2)
+    forward(cell)
+    cell.engine._members.formation.relay.expelled[0] = "its answer holds values that are not finite: a sum"
+    with pytest.raises(WorkerLostError, match=r"'a' was lost .*: its answer holds .* 1 worker \(b\) will go on"):
+        forward(cell)
+    for _ in range(3):
+        cell.engine.truncate(0, 0)
+        forward(cell)
+        assert cell.report()["workers"] == 1
+        session = cell.engine._members.formation.session
+        roster = cell.engine._members._session.roster
+        eventually(lambda session=session, roster=roster: roster.profiles["a"].session == session)
+    bad.terminate()
+    bad.wait()
+    start_worker("a")
+    eventually(lambda: cell.engine.truncate(0, 0) or (forward(cell) is not None and cell.report()["workers"] == 2))
+
+
+def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell, loop):
+    cell = open_cell(workers=1, partials="f16", hub_share=0.25, worker_pace_us=1500)
+    assert cell.engine._engine.hub_share == 0.25
+    assert cell.report()["partials"] == "f16"
+    lease = read_retained(loop, cell._broker.address)["halo/halo/hub"]
+    assert messages.decode(messages.Lease, lease).partials == "f16"
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in cell._locals.pids]
+    assert [command[command.index(b"--pace") + 1] for command in commands] == [b"1500"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"partials": "f8"}, {"plan": "odd"}, {"hub_share": 1.5}, {"worker_pace_us": -1}, {"hub_share": float("nan")}],
+)
+def test_options_out_of_range_are_refused_before_anything_is_started(open_cell, wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*must be"):
+        open_cell(workers=1, **wrong)
+    assert children(os.getpid()) == []
 
 
 def test_an_unreachable_broker_is_named_after_five_seconds(open_cell):

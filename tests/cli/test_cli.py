@@ -99,6 +99,8 @@ def test_wrong_usage_is_exit_code_2(wrong):
         *(["--temp", number] for number in ("nan", "inf", "-1", "x")),
         *(["--top-k", number] for number in ("-1", "x", "9" * 400)),
         *(["--top-p", "7"], ["--min-p", "2"], ["--seed", "99999999999"]),
+        *(["--hub-share", number] for number in ("-0.1", "1.1", "nan", "x")),
+        *(["--pace", number] for number in ("-1", "1.5", "1000000")),
     ],
 )
 def test_a_number_out_of_its_range_is_refused_with_the_range(wrong):
@@ -255,6 +257,24 @@ def test_workers_change_the_figures_and_not_the_text(hub_extra, model):
         assert key in shared
 
 
+def test_partials_plan_share_and_pace_are_options(hub_extra, model):
+    what = ["generate", "-m", model, *PROMPT, "-n", "6", "--json", "--workers", "2"]
+    how = ["--partials", "f16", "--plan", "even", "--hub-share", "0", "--pace", "500"]
+    report = json.loads(halo(*what, *how).stdout)
+    assert report["partials"] == "f16"
+    assert [round(d["share"], 1) for d in report["devices"]] == [0.0, 0.5, 0.5]
+    fixed = json.loads(halo(*what, "--hub-share", "0").stdout)
+    assert report["totals"]["bytes_received"] < 0.7 * fixed["totals"]["bytes_received"]
+    for wrong in (["--partials", "f8"], ["--plan", "odd"]):
+        assert halo(*what, *wrong).returncode == 2
+
+
+def test_a_pace_for_workers_that_are_not_started_here_is_wrong_usage(model):
+    shown = halo("generate", "-m", model, *PROMPT, "--broker", "mqtt://127.0.0.1:9", "--pace", "500")
+    assert shown.returncode == 2
+    assert "give it to their halo worker" in shown.stderr
+
+
 def test_a_cell_at_a_broker(hub_extra, model, broker, worker):
     listed = halo("devices", "--broker", broker)
     assert "cell halo: no hub" in listed.stdout
@@ -331,6 +351,12 @@ def test_bench_generate_gives_the_same_bits_each_time(model):
     assert figures["same_bits"] is True
     assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
     assert figures["prompt_p50_ms"] > 0
+
+
+def test_bench_syncs_replies_are_as_large_as_the_partials(model):
+    command = ["bench", "sync", "-m", model, "--workers", "1", "--tokens", "1", "--json"]
+    sizes = [json.loads(halo(*command, "--partials", p).stdout)["reply_bytes"] for p in ("fixed", "f32", "f16")]
+    assert sizes == [8192, 8192, 4096]
 
 
 def test_a_closed_pipe_ends_quietly(hub_extra, model):
