@@ -99,6 +99,19 @@ py::bytes quantize_rows(const Kernels& k, int format, const Floats& x) {
   return py::bytes(out);
 }
 
+// The bytes of rows that travelled, of n values each -> what products read, (rows, bytes a row)
+py::array_t<uint8_t> prepare_rows(const Kernels& k, int format, int n, const py::bytes& data) {
+  const Type type = input_type(format);
+  const auto [in, size] = view_of(data);
+  if (n < 1 || n > (1 << 28) || n % info(type).block != 0 || size == 0 || size % row_bytes(type, n) != 0) {
+    throw std::invalid_argument(std::string("expected rows of whole ") + info(type).name + " blocks");
+  }
+  const size_t rows = size / row_bytes(type, n), stride = prepared_bytes(type, n);
+  py::array_t<uint8_t> out({rows, stride});
+  for (size_t t = 0; t < rows; ++t) k.prepare(type, in + t * row_bytes(type, n), n, out.mutable_data(t, 0));
+  return out;
+}
+
 py::array_t<float> silu_mul(const Kernels& k, const Floats& gate, const Floats& up) {
   if (gate.size() != up.size()) throw std::invalid_argument("gate and up differ in size");
   py::array_t<float> out(gate.size());
@@ -155,6 +168,7 @@ void bind_kernels(py::module_& m) {
           },
           py::arg("type"), py::arg("rows"), py::arg("columns"), py::arg("data"))
       .def("quantize", &quantize_rows, py::arg("format"), py::arg("x"))
+      .def("prepare", &prepare_rows, py::arg("format"), py::arg("n"), py::arg("data"))
       .def("silu_mul", &silu_mul, py::arg("gate"), py::arg("up"))
       .def("attention", &attend, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("first"))
       .def("add_fixed", &add_fixed, py::arg("y"), py::arg("scale"), py::arg("limit"));

@@ -84,9 +84,15 @@ void quantize(Type format, const float* x, int n, uint8_t* out) {
   }
 }
 
+// 16 values to `out`, none below -127; returns their sum.
+inline int put_values(const int8_t* in, int8_t* out) {
+  const __m128i v = _mm_max_epi8(load16(in), _mm_set1_epi8(-127));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), v);
+  return add_bytes(v);
+}
+
 inline void prepare_q8_0(const BlockQ8_0& in, PreparedQ8* out) {
-  std::memcpy(out->values, in.values, 32);
-  const int sum = add_bytes(load16(in.values)) + add_bytes(load16(in.values + 16));
+  const int sum = put_values(in.values, out->values) + put_values(in.values + 16, out->values + 16);
   out->scale = f16_to_f32(in.scale);
   out->minus_8 = -8 * sum;
   out->minus_128 = -128 * sum;
@@ -95,9 +101,9 @@ inline void prepare_q8_0(const BlockQ8_0& in, PreparedQ8* out) {
 
 // The sums are made anew: a message's may not be those of its values.
 inline void prepare_q8_k(const BlockQ8_K& in, PreparedQ8K* out) {
-  std::memcpy(out->values, in.values, 256);
   for (int run = 0; run < 16; run += 2) {
-    const int first = add_bytes(load16(in.values + 16 * run)), second = add_bytes(load16(in.values + 16 * run + 16));
+    const int first = put_values(in.values + 16 * run, out->values + 16 * run);
+    const int second = put_values(in.values + 16 * run + 16, out->values + 16 * run + 16);
     out->minus_32[run] = -32 * first;
     out->minus_32[run + 1] = -32 * second;
     out->sums[run / 2] = static_cast<int16_t>(first + second);

@@ -41,16 +41,20 @@ inline void quantize_q8_0(const float* x, BlockQ8_0* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out->values + 16), round_to_int8(x + 16, inverse));
 }
 
+// The sum of 16 signed bytes.
+inline int add_bytes(__m128i v) {
+  const __m128i four = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), v);
+  const __m128i two = _mm_add_epi32(four, _mm_srli_si128(four, 8));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_srli_si128(two, 4)));
+}
+
 inline void quantize_q8_k(const float* x, BlockQ8_K* out) {
   out->scale = scale_of<16>(x);
   const __m512 inverse = _mm512_set1_ps(out->scale != 0.0f ? 1.0f / out->scale : 0.0f);
-  const __m128i ones = _mm_set1_epi8(1);
   for (int run = 0; run < 16; ++run) {
     const __m128i v = round_to_int8(x + 16 * run, inverse);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out->values + 16 * run), v);
-    const __m128i four = _mm_dpbusd_epi32(_mm_setzero_si128(), ones, v);
-    const __m128i two = _mm_add_epi32(four, _mm_srli_si128(four, 8));
-    out->sums[run] = static_cast<int16_t>(_mm_cvtsi128_si32(_mm_add_epi32(two, _mm_srli_si128(two, 4))));
+    out->sums[run] = static_cast<int16_t>(add_bytes(v));
   }
 }
 
@@ -96,7 +100,8 @@ void quantize(Type format, const float* x, int n, uint8_t* out) {
 }
 
 inline void prepare_q8_0(const BlockQ8_0& in, PreparedQ8* out) {
-  const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in.values));
+  const auto* values = reinterpret_cast<const __m256i*>(in.values);
+  const __m256i v = _mm256_max_epi8(_mm256_loadu_si256(values), _mm256_set1_epi8(-127));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out->values), v);
   const __m256i eight = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), v);
   const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
@@ -110,15 +115,13 @@ inline void prepare_q8_0(const BlockQ8_0& in, PreparedQ8* out) {
 
 // The sums are made anew: a message's may not be those of its values.
 inline void prepare_q8_k(const BlockQ8_K& in, PreparedQ8K* out) {
-  const __m128i ones = _mm_set1_epi8(1);
   for (int run = 0; run < 16; run += 2) {
     int sums[2];
     for (int i = 0; i < 2; ++i) {
-      const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in.values + 16 * (run + i)));
+      const auto* values = reinterpret_cast<const __m128i*>(in.values + 16 * (run + i));
+      const __m128i v = _mm_max_epi8(_mm_loadu_si128(values), _mm_set1_epi8(-127));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(out->values + 16 * (run + i)), v);
-      const __m128i four = _mm_dpbusd_epi32(_mm_setzero_si128(), ones, v);
-      const __m128i two = _mm_add_epi32(four, _mm_srli_si128(four, 8));
-      sums[i] = _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_srli_si128(two, 4)));
+      sums[i] = add_bytes(v);
       out->minus_32[run + i] = -32 * sums[i];
     }
     out->sums[run / 2] = static_cast<int16_t>(sums[0] + sums[1]);

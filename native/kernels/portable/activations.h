@@ -70,10 +70,11 @@ void quantize(Type format, const float* x, int n, uint8_t* out) {
   }
 }
 
+int8_t above_minus_128(int8_t value) { return value < -127 ? int8_t{-127} : value; }
+
 void prepare_q8_0(const BlockQ8_0& in, PreparedQ8* out) {
   int sum = 0;
-  for (int i = 0; i < 32; ++i) sum += in.values[i];
-  std::memcpy(out->values, in.values, 32);
+  for (int i = 0; i < 32; ++i) sum += out->values[i] = above_minus_128(in.values[i]);
   out->scale = f16_to_f32(in.scale);
   out->minus_8 = -8 * sum;
   out->minus_128 = -128 * sum;
@@ -83,11 +84,10 @@ void prepare_q8_0(const BlockQ8_0& in, PreparedQ8* out) {
 // The sums are made anew: a message's may not be those of its values.
 void prepare_q8_k(const BlockQ8_K& in, PreparedQ8K* out) {
   std::memset(out, 0, sizeof *out);
-  std::memcpy(out->values, in.values, 256);
   out->scale = in.scale;
   for (int run = 0; run < 16; ++run) {
     int sum = 0;
-    for (int i = 16 * run; i < 16 * run + 16; ++i) sum += in.values[i];
+    for (int i = 16 * run; i < 16 * run + 16; ++i) sum += out->values[i] = above_minus_128(in.values[i]);
     out->minus_32[run] = -32 * sum;
     out->sums[run / 2] = static_cast<int16_t>(out->sums[run / 2] + sum);
   }
