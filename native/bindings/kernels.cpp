@@ -173,21 +173,6 @@ void bind_kernels(py::module_& m) {
       .def("attention", &attend, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("first"))
       .def("add_fixed", &add_fixed, py::arg("y"), py::arg("scale"), py::arg("limit"));
   m.def("dequantize", &dequantize_row, py::arg("type"), py::arg("row"));
-  m.def(
-      "read_memory",
-      [](const py::buffer& data) {
-        const py::buffer_info view = data.request();
-        const auto* p = static_cast<const uint64_t*>(view.ptr);
-        const size_t n = static_cast<size_t>(view.size) * view.itemsize / 64 * 8;
-        uint64_t lanes[8] = {};
-        for (size_t i = 0; i < n; i += 8) {
-          for (int j = 0; j < 8; ++j) lanes[j] ^= p[i + j];
-        }
-        uint64_t all = 0;
-        for (uint64_t lane : lanes) all ^= lane;
-        return all;
-      },
-      py::arg("data"), "Reads all of it once, in order: the fastest that one thread can.");
   m.def("isa", [] { return kernels().isa; }, "The kernel variant in use on this machine.");
   m.def("variants", [] {
     std::vector<std::string> names;

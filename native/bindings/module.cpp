@@ -58,4 +58,5 @@ PYBIND11_MODULE(_native, m) {
   halo::bind_engine(m);
   halo::bind_wire(m);
   halo::bind_kernels(m);
+  halo::bind_bench(m);
 }

@@ -129,7 +129,7 @@ def extreme_weights(kind: int, rows: int, columns: int) -> bytes:
 @pytest.mark.parametrize("kind", [Q4_0, Q8_0, Q4_K, Q5_K, Q6_K])
 @pytest.mark.parametrize("t", [1, 9])
 def test_the_ends_of_every_range_are_computed_right(isa: str, kind: int, t: int) -> None:
-    """Weights of -128 among them, and activations of -128, which no quantiser makes but a message may: they count -127."""
+    """Weights of -128, and activations of -128, which no quantiser makes but a message may: they count as -127."""
     rows, columns = 20, 512
     form, kernels = TYPES[kind][2], _native.Kernels(isa)
     values = np.resize(np.array([-128, 127, -128, -127, -128], np.int8), columns)
