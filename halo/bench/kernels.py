@@ -22,15 +22,10 @@ PROMPT_ROWS = 32
 CASES = ("dram", "hot", "prompt")
 DRAM_BYTES = 256 << 20  # cycled through, so that no cache holds what comes next
 
-# type: (ggml's number, values a block, bytes a block, where the block's f16 scales are)
-TYPES: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
-    "Q4_0": (2, 32, 18, (0,)),
-    "Q8_0": (8, 32, 34, (0,)),
-    "Q4_K": (12, 256, 144, (0, 2)),
-    "Q5_K": (13, 256, 176, (0, 2)),
-    "Q6_K": (14, 256, 210, (208,)),
-    "F16": (1, 1, 2, (0,)),
-}
+# The types that are measured, and where the f16 scales of a block are.
+SCALES: dict[str, tuple[int, ...]] = {
+    "Q4_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "F16": (0,),
+}  # fmt: skip
 
 
 class Figure(TypedDict):
@@ -51,12 +46,17 @@ class Report(TypedDict):
     kernels: list[Figure]
 
 
+def number_of(kind: str) -> int:
+    """ggml's number of a type."""
+    return _native.weight_types()[kind][0]
+
+
 def random_weights(kind: str, rows: int = ROWS, columns: int = COLUMNS, seed: int = 0) -> bytes:
     """Random quants with sensible scales."""
     drawn = np.random.default_rng(seed)
-    _, block, size, scales = TYPES[kind]
+    _, block, size = _native.weight_types()[kind]
     blocks = drawn.integers(0, 256, (rows * columns // block, size), np.uint8)
-    for at in scales:
+    for at in SCALES[kind]:
         scale = (drawn.standard_normal(len(blocks)) * 0.05).astype(np.float16)
         blocks[:, at : at + 2] = scale.view(np.uint8).reshape(-1, 2)
     return blocks.tobytes()
@@ -91,7 +91,7 @@ def bandwidth(rounds: int) -> float:
 def our_product(
     kernels: _native.Kernels, kind: str, data: bytes, copies: int, x: NDArray[np.float32]
 ) -> Callable[[], None]:
-    matrices = [kernels.pack(TYPES[kind][0], ROWS, COLUMNS, data) for _ in range(copies)]
+    matrices = [kernels.pack(number_of(kind), ROWS, COLUMNS, data) for _ in range(copies)]
     y = np.empty((len(x), ROWS), np.float32)
 
     def run() -> None:
@@ -108,7 +108,7 @@ def their_products(
     if ggml is None:
         return {}
     buffer_types = {"plain": ggml.ggml_backend_cpu_buffer_type(), "repacked": ggml.repacked_buffer_type()}
-    number = TYPES[kind][0]
+    number = number_of(kind)
     graphs = {
         name: Products(ggml, buffer_type, number, ROWS, [data] * copies, x)
         for name, buffer_type in buffer_types.items()
@@ -143,7 +143,7 @@ def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, r
 def bench_kernels(
     isa: str | None = None,
     rounds: int = 9,
-    types: Sequence[str] = tuple(TYPES),
+    types: Sequence[str] = tuple(SCALES),
     cases: Sequence[str] = ("dram", "hot", "prompt"),
 ) -> Report:
     """Measure the products of a 5632 x 2048 matrix with one thread, and this machine's read bandwidth."""

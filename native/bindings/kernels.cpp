@@ -173,6 +173,17 @@ void bind_kernels(py::module_& m) {
       .def("attention", &attend, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("first"))
       .def("add_fixed", &add_fixed, py::arg("y"), py::arg("scale"), py::arg("limit"));
   m.def("dequantize", &dequantize_row, py::arg("type"), py::arg("row"));
+  m.def(
+      "weight_types",
+      [] {
+        py::dict types;
+        for (int type = 0; type < 256; ++type) {
+          const TypeInfo* t = type_info(type);
+          if (t != nullptr && t->weights) types[t->name] = py::make_tuple(type, t->block, t->bytes);
+        }
+        return types;
+      },
+      "The types of weights that are computed: name -> (ggml's number, values a block, bytes a block).");
   m.def("isa", [] { return kernels().isa; }, "The kernel variant in use on this machine.");
   m.def("variants", [] {
     std::vector<std::string> names;
