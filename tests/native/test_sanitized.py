@@ -1,24 +1,46 @@
-"""The native code under AddressSanitizer and UBSan: buffers of exactly their size, every variant, hostile messages."""
+"""The native code under AddressSanitizer and UBSan: buffers of exactly their size, every variant, whole models, hostile
+messages."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from halo import _native
+
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake and a compiler"),
+    pytest.mark.timeout(600),
+]
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake and a compiler")
-@pytest.mark.timeout(600)
-def test_nothing_reads_or_writes_beyond_its_buffers() -> None:
-    # Kept between runs, so that only what changed is compiled again.
+
+@pytest.fixture(scope="module")
+def sanitized() -> Path:
+    """The program; its build is kept between runs, so that only what changed is compiled again."""
     build = ROOT / "build" / "sanitized"
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DHALO_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Release"]
     for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    done = subprocess.run([build / "sanitized"], capture_output=True, text=True, timeout=150, check=False)
+    return build / "sanitized"
+
+
+def run(*command: Path | str, isa: str = "") -> None:
+    environment = {**os.environ, "HALO_ISA": isa}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0 and done.stdout == "ok\n", done.stderr[-4000:]
+
+
+def test_nothing_reads_or_writes_beyond_its_buffers(sanitized: Path) -> None:
+    run(sanitized)
+
+
+@pytest.mark.parametrize("isa", _native.variants()[1:])  # the first one is what `sanitized` itself takes
+def test_whole_models_and_hostile_messages_stay_within_memory(sanitized: Path, isa: str) -> None:
+    run(sanitized, "models", isa=isa)

@@ -2,16 +2,13 @@
 // of sums, added across lanes at the end.
 #pragma once
 
-#include <immintrin.h>
-
+#include "kernels/avx512/vector.h"
 #include "kernels/kernels.h"
 #include "kernels/packing.h"
 
 namespace halo {
 namespace {
 namespace avx512 {
-
-inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1); }
 
 // How 16 weights become floats; `load_pair` reads 32. A whole cache line is loaded at once where that holds 32: loads
 // are what limits these products.
@@ -51,14 +48,6 @@ inline __m512 widen_bf16(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi
 
 using F16 = Half<widen_f16>;
 using BF16 = Half<widen_bf16>;
-
-// In a fixed order, which no compiler chooses.
-inline float add_lanes(__m512 v) {
-  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-  const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-  const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
-}
 
 constexpr int kChains = 4;              // vectors of sums of each (row, activation row): hides the adder's latency
 constexpr int kColumns = 16 * kChains;  // that one step takes
