@@ -47,6 +47,10 @@ class Membership:
         """Form a session with the workers that are there now."""
         return self.formation
 
+    def links(self) -> dict[str, dict[str, Any]]:
+        """How the workers of the present session are reached, by name."""
+        return {}
+
     def suspect(self, name: str, reason: str) -> None:
         """A worker did not answer."""
 
