@@ -95,7 +95,7 @@ def describe(conditions: Any) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The figures for people."""
-    rows = [("without loss", found["without_loss"]), ("with loss", found)] if "ratio" in found else [("", found)]
+    rows = [("undisturbed", found["without_loss"]), ("disturbed", found)] if "ratio" in found else [("", found)]
     told = []
     for name, f in rows:
         told.append(

@@ -20,12 +20,11 @@ def bench_sync(bench: BenchCell, workers: int, tokens: int, partials: str, reply
 
     def settle(sample: Sample) -> None:
         """One token that does not count: what the other network has left behind is over after it."""
-        for _ in range(SYNCS):
-            probe(_REQUEST, reply)
+        probe(_REQUEST, reply, SYNCS)
 
     def segment(sample: Sample, count: int) -> None:
         for _ in range(count):
-            syncs = [probe(_REQUEST, reply) for _ in range(SYNCS)]
+            syncs = probe(_REQUEST, reply, SYNCS)
             sample.syncs += syncs
             sample.tokens.append(sum(syncs))
 

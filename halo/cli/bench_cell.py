@@ -69,6 +69,11 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
             "--tokens", type=positive, metavar="N", help="tokens a figure (default: 50; with loss: 200)"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument(
+            "--busy",
+            action="store_true",
+            help="compare with tokens beside which a Python thread computes all the time (as --loss compares)",
+        )
         _add_lab(parser)
     generate.add_argument(
         "--prompt-tokens",
@@ -143,6 +148,7 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
         conditions=conditions,
         congestion=args.congestion or "cubic",
         ip=6 if args.ipv6 else 4,
+        busy=args.busy,
         transport="mqtt" if args.transport == PLAIN else args.transport,
         lanes=1 if args.transport == PLAIN else LANES,
         **options,
@@ -150,7 +156,7 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
 
 
 def _tokens(args: argparse.Namespace) -> int:
-    return int(args.tokens or (200 if args.loss else 50))
+    return int(args.tokens or (200 if args.loss or args.busy else 50))
 
 
 def _run_sync(args: argparse.Namespace) -> int:

@@ -423,7 +423,13 @@ void Relay::expel(int worker, const std::string& reason) {
   expelled_[worker] = true;
 }
 
-double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
+std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll) {
+  std::vector<double> seconds;
+  for (int i = 0; i < syncs; ++i) seconds.push_back(probe_once(payload, reply_bytes, poll));
+  return seconds;
+}
+
+double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
   const auto start = Clock::now();
   const uint64_t datagrams = over_datagrams();
   std::vector<const Outstanding*> requests;
