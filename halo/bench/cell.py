@@ -87,6 +87,14 @@ class BenchCell:
         if self._lab is not None and self._conditions is not None:
             self._lab.set(self._conditions if on else self._conditions.without_loss)
 
+    def echo(self, request: int, reply: int, rounds: int) -> list[float]:
+        """Seconds of rounds of bare datagrams to all workers and back, in fragments as HALO's, on the good network."""
+        if self._lab is None:
+            raise HaloError("--echo needs the laboratory: give one of its options, --delay 2 for example.")
+        self.lose(False)
+        times: list[float] = load_lab().echo(self._lab, request, reply, rounds)
+        return times
+
     def usage(self) -> Usage:
         """So far, of the hub's process and of the network."""
         if self._lab is None:

@@ -111,6 +111,10 @@ def lines(found: dict[str, Any]) -> list[str]:
         told.append(
             f"{'':<14}{f['bytes_per_token']} bytes a token{carried}{lost}; hub CPU {f['hub_cpu_ms']} ms a token"
         )
+    if "echo_p50_ms" in found:
+        told.append(
+            f"{'bare echo':<14}p50 {found['echo_p50_ms']}; a token is {found['to_echo']} times its syncs in echoes"
+        )
     if "ratio" in found:
         told.append(f"{'ratio':<14}{found['ratio']}")
     return told

@@ -58,6 +58,11 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
     add_partials(sync, default="f16")
     sync.add_argument("--reply", type=positive, metavar="BYTES", help="of an answer (default: as --partials says)")
     add_transport(sync, measuring=True)
+    sync.add_argument(
+        "--echo",
+        action="store_true",
+        help="alternate with bare datagrams of the same sizes (laboratory)",
+    )
     add_sharing(generate, measuring=True)
     add_pace(generate, "the --pace of the workers")
     for parser, least in ((sync, 1), (generate, 0)):
@@ -166,7 +171,8 @@ def _run_sync(args: argparse.Namespace) -> int:
 
     setup = _setup(args, open_model(args.model or demo_model()), 256)
     with patience("measuring"), open_cell(setup) as bench:
-        _print(args, setup, bench.network, bench_sync(bench, args.workers, _tokens(args), args.partials, args.reply))
+        found = bench_sync(bench, args.workers, _tokens(args), args.partials, args.reply, with_echo=args.echo)
+        _print(args, setup, bench.network, found)
     return 0
 
 
