@@ -73,37 +73,6 @@ void open_datagrams(Relay& relay, const KeyPair& own, uint64_t session, const st
   relay.open_datagrams(setups, only ? Transport::Udp : Transport::Auto);
 }
 
-py::dict packet_counts(const ChannelCounters& c) {
-  py::dict d;
-  d["packets_sent"] = c.packets_sent;
-  d["packets_received"] = c.packets_received;
-  d["bytes_sent"] = c.bytes_sent;
-  d["bytes_received"] = c.bytes_received;
-  d["message_bytes_sent"] = c.message_bytes_sent;
-  d["message_bytes_received"] = c.message_bytes_received;
-  d["repairs"] = c.repairs;
-  d["timeouts"] = c.timeouts;
-  d["restored"] = c.restored;
-  d["duplicates"] = c.duplicates;
-  d["forged"] = c.forged;
-  d["replayed"] = c.replayed;
-  d["malformed"] = c.malformed;
-  d["dropped"] = c.dropped;
-  return d;
-}
-
-py::dict link_dict(const LinkReport& r) {
-  py::dict d;
-  d["rtt_ms"] = r.known ? py::object(py::float_(r.round_trip_ms)) : py::object(py::none());
-  d["jitter_ms"] = r.known ? py::object(py::float_(r.jitter_ms)) : py::object(py::none());
-  d["loss_to"] = r.loss_out;
-  d["loss_from"] = r.loss_in;
-  d["burst_to"] = r.burst_out;
-  d["burst_from"] = r.burst_in;
-  d["goodput"] = r.goodput;
-  return d;
-}
-
 py::list links_of(const Relay& relay) {
   py::list links;
   for (const Relay::LinkState& s : relay.links()) {
@@ -179,6 +148,7 @@ void bind_relay(py::module_& m) {
       .def(
           "probe",
           [](Relay& r, size_t payload, uint32_t reply_bytes, int syncs) {
+            if (payload > Channel::kMaxMessage - sizeof(Header)) throw std::invalid_argument("payload is too long");
             py::gil_scoped_release release;
             return r.probe(payload, reply_bytes, syncs, check_signals);
           },

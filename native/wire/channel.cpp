@@ -17,9 +17,7 @@ constexpr Micros kRunGap = 300;       // at least, between fragments of a run; t
 constexpr Micros kLongRunGap = 1000;  // the same for runs that are sent in parts
 constexpr Micros kPaceEvery = 250;    // long messages: so much at a time, so that no socket buffer overflows
 constexpr int kPaceFirst = 32, kPaceNext = 16;
-constexpr size_t kMaxOutgoing = 32;  // messages under way: as many as a header can acknowledge
-constexpr size_t kMaxIncoming = 32;  // incomplete messages, and their bytes
-constexpr size_t kMaxIncomingBytes = size_t{8} << 20;
+constexpr uint32_t kUnderWay = 32;  // newest messages that may be: as many as a header can acknowledge
 constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
 constexpr int kSendWhole = 8;       // longer messages are asked about before they are sent again
 constexpr Micros kMaxBackOff = 100000, kHopeless = 1000000;
@@ -103,7 +101,12 @@ void Channel::send_fragment(const Outgoing& m, int index, uint8_t flags, Micros 
 }
 
 void Channel::send(const uint8_t* message, size_t size, Micros now, Outbox& out) {
-  if (outgoing_.size() >= kMaxOutgoing) {
+  if (size > kMaxMessage) {
+    ++counters_.dropped;
+    return;
+  }
+  // What is older than a header can acknowledge is given up; the other end does the same.
+  while (!outgoing_.empty() && next_id_ - outgoing_.front().id >= kUnderWay) {
     outgoing_.pop_front();
     ++counters_.dropped;
   }
@@ -282,21 +285,21 @@ bool Channel::take_fragment(const uint8_t* body, size_t size, uint8_t flags, Mic
   if (size < sizeof h) return false;
   std::memcpy(&h, body, sizeof h);
   if (!plausible(h) || size != sizeof h + h.bytes) return false;
-  if (is_complete(h.message)) {
+  give_up_before(h.message);
+  if (is_complete(h.message) || is_given_up(h.message)) {
     ++counters_.duplicates;
     if (flags & kAgain) ack_at_ = now;  // the acknowledgement was lost
     return true;
   }
   auto m = incoming_.find(h.message);
   if (m == incoming_.end()) {
-    make_room(h);
     m = incoming_.emplace(h.message, Incoming()).first;
     m->second.shape = h;
     m->second.bytes.resize(size_t(h.data + kMaxParity) * h.bytes);
-    incoming_bytes_ += m->second.bytes.size();
   }
   Incoming& in = m->second;
-  if (in.shape.length != h.length) return false;  // the same number for another message
+  // The same number for another message, or for another cut, which would not fit the buffer.
+  if (in.shape.length != h.length || in.shape.bytes != h.bytes) return false;
   if (in.present[h.index]) {
     ++counters_.duplicates;
   } else {
@@ -324,7 +327,6 @@ void Channel::finish(std::map<uint32_t, Incoming>::iterator m, std::vector<Bytes
     restore(fragments, in.present.data(), h.data, kMaxParity, h.bytes);
     ++counters_.restored;
   }
-  incoming_bytes_ -= in.bytes.size();
   in.bytes.resize(h.length);
   complete.push_back(std::move(in.bytes));
   note_complete(m->first);
@@ -337,19 +339,21 @@ bool Channel::take_nack(const uint8_t* body, size_t size) {
   NackHeader h;
   if (size != sizeof h) return false;
   std::memcpy(&h, body, sizeof h);
-  if (nacks_.size() < kMaxOutgoing) nacks_.push_back(h);
+  if (nacks_.size() < kUnderWay) nacks_.push_back(h);
   return true;
 }
 
-// The oldest incomplete messages go where there are too many: their sender has given them up.
-void Channel::make_room(const FragmentHeader& next) {
-  const size_t wanted = size_t(next.data + kMaxParity) * next.bytes;
-  while (!incoming_.empty() && (incoming_.size() >= kMaxIncoming || incoming_bytes_ + wanted > kMaxIncomingBytes)) {
-    incoming_bytes_ -= incoming_.begin()->second.bytes.size();
+// The sender has given up what is so much older than its newest message: nobody would answer a request for it.
+void Channel::give_up_before(uint32_t message) {
+  if (message <= newest_in_) return;
+  newest_in_ = message;
+  while (!incoming_.empty() && is_given_up(incoming_.begin()->first)) {
     incoming_.erase(incoming_.begin());
     ++counters_.dropped;
   }
 }
+
+bool Channel::is_given_up(uint32_t id) const { return newest_in_ >= kUnderWay && id <= newest_in_ - kUnderWay; }
 
 bool Channel::is_complete(uint32_t id) const {
   if (id >= complete_) return id == complete_;

@@ -69,7 +69,8 @@ class Channel {
   Channel(int peer, uint32_t channel, Cipher cipher, const uint8_t out_key[32], const uint8_t out_iv[12],
           const uint8_t in_key[32], const uint8_t in_iv[12]);
 
-  // Sends a message of at most kMaxMessage bytes.
+  // Sends a message; one of more than kMaxMessage bytes is dropped. What is not acknowledged when the 32nd message
+  // after it is sent is given up.
   void send(const uint8_t* message, size_t size, Micros now, Outbox& out);
   void ping(Micros now, Outbox& out);
 
@@ -129,7 +130,8 @@ class Channel {
   void finish(std::map<uint32_t, Incoming>::iterator m, std::vector<Bytes>& complete);
   bool take_nack(const uint8_t* body, size_t size);
   void repair(const NackHeader& nack, Micros now, Outbox& out);
-  void make_room(const FragmentHeader& next);
+  void give_up_before(uint32_t message);
+  bool is_given_up(uint32_t id) const;
   bool is_complete(uint32_t id) const;
   void note_complete(uint32_t id);
   Sending sending_for(size_t length);
@@ -149,9 +151,9 @@ class Channel {
   std::vector<NackHeader> nacks_;  // received, to be answered by `work`
 
   std::map<uint32_t, Incoming> incoming_;  // incomplete ones
-  size_t incoming_bytes_ = 0;
-  uint32_t complete_ = 0;       // newest complete message
-  uint64_t complete_mask_ = 0;  // bit i: complete_ - 1 - i
+  uint32_t newest_in_ = 0;                 // newest message of which anything has come
+  uint32_t complete_ = 0;                  // newest complete message
+  uint64_t complete_mask_ = 0;             // bit i: complete_ - 1 - i
   Micros ack_at_ = kNever;
 
   RoundTrip round_trip_;

@@ -11,7 +11,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "messages are little en
 
 namespace {
 
-constexpr uint32_t kMaxEcho = 1u << 20;
+constexpr uint32_t kMaxEcho = 1u << 18;  // as much as datagrams carry in one message
 
 template <typename T>
 void append(Bytes& out, const T* values, size_t n) {
