@@ -29,6 +29,13 @@ Type input_type(int type) {
   throw std::invalid_argument("not a format of layer inputs: " + std::to_string(type));
 }
 
+// Prepared rows, aligned as a device keeps them.
+py::array_t<uint8_t> prepared_rows(size_t rows, size_t stride) {
+  auto* buffer = new AlignedVector<uint8_t>(rows * stride);
+  const py::capsule owner(buffer, [](void* p) { delete static_cast<AlignedVector<uint8_t>*>(p); });
+  return py::array_t<uint8_t>({rows, stride}, buffer->data(), owner);
+}
+
 // Values of a (T, n) array's row, after a check that they are whole blocks.
 int row_length(const py::array& x, Type format) {
   const auto n = x.ndim() == 2 ? x.shape(1) : 0;
@@ -61,7 +68,7 @@ struct Matrix {
     const int n = row_length(x, format), T = static_cast<int>(x.shape(0));
     const size_t stride = prepared_bytes(format, n);
     std::vector<uint8_t> travels(row_bytes(format, n));
-    py::array_t<uint8_t> out({static_cast<size_t>(T), stride});
+    py::array_t<uint8_t> out = prepared_rows(T, stride);
     for (int t = 0; t < T; ++t) {
       kernels.quantize(format, x.data(t, 0), n, travels.data());
       kernels.prepare(format, travels.data(), n, out.mutable_data(t, 0));
@@ -108,7 +115,7 @@ py::array_t<uint8_t> prepare_rows(const Kernels& k, int format, int n, const py:
     throw std::invalid_argument(std::string("expected rows of whole ") + info(type).name + " blocks");
   }
   const size_t rows = size / row_bytes(type, n), stride = prepared_bytes(type, n);
-  py::array_t<uint8_t> out({rows, stride});
+  py::array_t<uint8_t> out = prepared_rows(rows, stride);
   for (size_t t = 0; t < rows; ++t) k.prepare(type, in + t * row_bytes(type, n), n, out.mutable_data(t, 0));
   return out;
 }

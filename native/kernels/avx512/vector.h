@@ -13,12 +13,14 @@ namespace avx512 {
 inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1); }
 
 // In a fixed order, which no compiler chooses.
-inline float add_lanes(__m512 v) {
-  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+inline float add_lanes(__m256 low, __m256 high) {
+  const __m256 a = _mm256_add_ps(low, high);
   const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
   return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
+
+inline float add_lanes(__m512 v) { return add_lanes(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); }
 
 struct Vectors {
   using Vector = __m512;
