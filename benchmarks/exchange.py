@@ -3,7 +3,7 @@
     sudo .venv/bin/python benchmarks/exchange.py [--tokens 200] [--only TEXT] [--model TINYLLAMA.gguf]
 
 Each row is one run of `halo bench`, whose command is printed with it; stretches without and with loss alternate within
-the run, and ratios are of the means. `--model` adds the rows that compute (benchmarks/make_model.py writes such a file).
+the run, and ratios are of the means. `--model` adds the rows that compute (benchmarks/make_model.py writes a model).
 """
 
 from __future__ import annotations
