@@ -137,8 +137,10 @@ void Relay::send(const std::vector<const Outstanding*>& requests) {
 
 void Relay::scatter(const Scatter& s) {
   const SyncInput& in = *s.input;
-  const int step = rows_per_message(s, options_.max_message);
   const uint64_t datagrams = over_datagrams();
+  // Fragments interleave, so long messages block nothing, and more rows at once are computed faster.
+  const bool all = __builtin_popcountll(datagrams) == workers() && options_.max_message >= RelayOptions().max_message;
+  const int step = rows_per_message(s, all ? Channel::kMaxMessage : options_.max_message);
   std::vector<const Outstanding*> requests;
   {
     std::lock_guard<std::mutex> lock(mutex_);
