@@ -9,6 +9,7 @@ Every matrix of the file has the asked type; the tokenizer is byte-level SPM, so
 from __future__ import annotations
 
 import argparse
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class Shape:
     n_kv_heads: int = 4
     ff: int = 160
     n_ctx: int = 256
+    vocab: int = 320
     tied: bool = False
     down_scale: float = 1.0  # of layer 1's MLP: large values drive `fixed` partials out of their range
 
@@ -38,10 +40,16 @@ TOKENS = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % i for i in range(256)] + [
 TOKENS += [bytes([c]) for c in range(33, 93)]  # 320 in all
 
 
-def _metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
+def tokens(vocab: int) -> list[bytes]:
+    """That many tokens: TOKENS, then made-up words."""
+    words = itertools.product(b"abcdefghijklmnopqrstuvwxyz", repeat=4)
+    return TOKENS + [b"\xe2\x96\x81" + bytes(word) for word in itertools.islice(words, vocab - len(TOKENS))]
+
+
+def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
     kinds = [gguf.TokenType.UNKNOWN] + [gguf.TokenType.CONTROL] * 2 + [gguf.TokenType.BYTE] * 256
-    kinds += [gguf.TokenType.NORMAL] * (len(TOKENS) - len(kinds))
-    writer.add_name("tiny-random")
+    kinds += [gguf.TokenType.NORMAL] * (shape.vocab - len(kinds))
+    writer.add_name(name)
     writer.add_context_length(shape.n_ctx)
     writer.add_embedding_length(shape.d)
     writer.add_block_count(shape.n_layers)
@@ -51,11 +59,11 @@ def _metadata(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_rope_dimension_count(shape.d // shape.n_heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(TOKENS))
+    writer.add_vocab_size(shape.vocab)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list(TOKENS)
-    writer.add_token_scores([-float(i) for i in range(len(TOKENS))])
+    writer.add_token_list(tokens(shape.vocab))
+    writer.add_token_scores([-float(i) for i in range(shape.vocab)])
     writer.add_token_types(kinds)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -67,9 +75,25 @@ MIXTURES = {
     "Q4_K_M": ("Q4_K", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
     "Q4_0+F16": ("Q4_0", {"attn_v": "F16", "ffn_up": "F16"}),  # weights of one sync that consume different formats
 }
+
+
+def kind_of(name: str, kind: str, layers: int) -> str:
+    """The type of a matrix in a model of this kind. In Q4_K_M, as in llama.cpp, about half of the layers have Q6_K."""
+    usual, others = MIXTURES.get(kind, (kind, {}))
+    parts = name.split(".")
+    if kind == "Q4_K_M" and parts[0] == "blk":
+        layer, eighth = int(parts[1]), layers // 8
+        if not (layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2):
+            return usual
+    return others.get(parts[-2], usual)
+
+
 # K-quants, which the gguf package reads but does not write: where the f16 scale and min are, and their sizes for
 # random quants to have a standard deviation of 1.
 K_QUANTS = {"Q4_K": ((0, 1 / 250), (2, 0.03)), "Q5_K": ((0, 1 / 500), (2, 0.031)), "Q6_K": ((208, 1 / 1370),)}
+
+
+LARGE = 1 << 20  # bytes from which on a matrix is made once
 
 
 def random_matrix(random: np.random.Generator, kind: str, rows: int, columns: int, scale: float) -> NDArray[Any]:
@@ -84,17 +108,22 @@ def random_matrix(random: np.random.Generator, kind: str, rows: int, columns: in
     return blocks.reshape(rows, -1)
 
 
-def write_tiny(path: Path, kind: str = "F32", shape: Shape | None = None, seed: int = 7) -> Path:
-    """Write a model of the ggml type `kind`, or of a mixture; returns `path`."""
+def write_tiny(
+    path: Path, kind: str = "F32", shape: Shape | None = None, seed: int = 7, name: str = "tiny-random"
+) -> Path:
+    """Write a model of the ggml type `kind`, or of a mixture, and return `path`. Large matrices are made once."""
     shape = shape or Shape()
     random = np.random.default_rng(seed)
-    usual, others = MIXTURES.get(kind, (kind, {}))
     writer = gguf.GGUFWriter(str(path), "llama")
-    _metadata(writer, shape)
+    _metadata(writer, name, shape)
+    made: dict[tuple[str, int, int, float], NDArray[Any]] = {}
 
     def matrix(name: str, rows: int, columns: int, scale: float) -> None:
-        this = others.get(name.split(".")[-2], usual)
-        values = random_matrix(random, this, rows, columns, scale)
+        this = kind_of(name, kind, shape.n_layers)
+        key = this, rows, columns, scale
+        values = made[key] if key in made else random_matrix(random, this, *key[1:])
+        if values.size > LARGE:
+            made[key] = values
         writer.add_tensor(name, values, raw_dtype=gguf.GGMLQuantizationType[this])
 
     def norm(name: str) -> None:
@@ -102,10 +131,10 @@ def write_tiny(path: Path, kind: str = "F32", shape: Shape | None = None, seed: 
 
     kv = shape.d // shape.n_heads * shape.n_kv_heads
     small = shape.d**-0.5
-    matrix("token_embd.weight", len(TOKENS), shape.d, 1.0)
+    matrix("token_embd.weight", shape.vocab, shape.d, 1.0)
     norm("output_norm.weight")
     if not shape.tied:
-        matrix("output.weight", len(TOKENS), shape.d, small)
+        matrix("output.weight", shape.vocab, shape.d, small)
     for i in range(shape.n_layers):
         p = f"blk.{i}."
         norm(p + "attn_norm.weight")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .build import why_not
 from .conditions import Conditions, Counters, LabError
+from .echo import echo
 from .laboratory import Lab, address
 
-__all__ = ["Conditions", "Counters", "Lab", "LabError", "address", "why_not"]
+__all__ = ["Conditions", "Counters", "Lab", "LabError", "address", "echo", "why_not"]

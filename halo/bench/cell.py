@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from halo.bench.busy import BusyThread
 from halo.bench.lab import lab_errors, load_lab
 from halo.cell.address import Address
 from halo.cell.broker import Mosquitto, find_mosquitto
@@ -45,6 +46,7 @@ class Setup:
     ip: int = 4
     transport: str = "auto"
     lanes: int = LANES
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ class BenchCell:
     def __init__(self, cell: Cell, setup: Setup, lab: Lab | None = None) -> None:
         self.cell = cell
         conditions = setup.conditions
-        self.lossy = conditions is not None and conditions.loss > 0
-        """Whether there are two networks to compare: the good one, and the one that was asked for."""
+        self.lossy = setup.busy or (conditions is not None and conditions.loss > 0)
+        """Whether there are two cases to compare: nothing in the way, and what was asked for."""
+        self._busy = BusyThread() if setup.busy else None
         self._lab = lab
         self._conditions = conditions
         self._private = setup.broker is None
@@ -78,9 +81,19 @@ class BenchCell:
         return "loopback" if self._private else "broker"
 
     def lose(self, on: bool) -> None:
-        """Lose frames as asked for, or none."""
+        """Lose frames as asked for, or none; compute beside it, or not."""
+        if self._busy is not None:
+            self._busy.switch(on)
         if self._lab is not None and self._conditions is not None:
             self._lab.set(self._conditions if on else self._conditions.without_loss)
+
+    def echo(self, request: int, reply: int, rounds: int) -> list[float]:
+        """Seconds of rounds of bare datagrams to all workers and back, in fragments as HALO's, on the good network."""
+        if self._lab is None:
+            raise HaloError("--echo needs the laboratory: give one of its options, --delay 2 for example.")
+        self.lose(False)
+        times: list[float] = load_lab().echo(self._lab, request, reply, rounds)
+        return times
 
     def usage(self) -> Usage:
         """So far, of the hub's process and of the network."""

@@ -1,7 +1,8 @@
 """Matrix products by the ggml libraries that llama-cpp-python installs, as the figures to compare with.
 
 Through ggml's public C interface, so this finds the kernels that llama.cpp itself would use: the plain ones, and
-the repacked ones where ggml has them for the type and the processor.
+the repacked ones where ggml has them for the type and the processor. The bare dot product of the plain ones is called
+as well, row by row: it has neither a graph nor a thread pool around it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from halo import _native
+
 _POINTERS = {
     "ggml_init", "ggml_new_tensor_2d", "ggml_mul_mat", "ggml_new_graph_custom", "ggml_backend_cpu_init",
     "ggml_backend_cpu_buffer_type", "ggml_backend_alloc_ctx_tensors_from_buft", "ggml_backend_cpu_reg",
-    "ggml_backend_reg_dev_get", "ggml_backend_reg_get_proc_address", "ggml_get_data",
+    "ggml_backend_reg_dev_get", "ggml_backend_reg_get_proc_address", "ggml_get_type_traits_cpu",
 }  # fmt: skip
 _F32 = 0
+_VERSIONS = ("0.25.",)  # whose `ggml_type_traits_cpu` is as below
 
 
 class _InitParams(c.Structure):
     _fields_ = (("mem_size", c.c_size_t), ("mem_buffer", c.c_void_p), ("no_alloc", c.c_bool))
+
+
+class _TypeTraits(c.Structure):
+    """`ggml_type_traits_cpu` of ggml-cpu.h."""
+
+    _fields_ = (
+        ("from_float", c.c_void_p),
+        ("vec_dot", c.c_void_p),
+        ("vec_dot_type", c.c_int),
+        ("nrows", c.c_int64),
+    )
 
 
 class Ggml:
@@ -49,6 +64,11 @@ class Ggml:
                 setattr(self, name, function)
                 return function
         raise AttributeError(name)
+
+    def has_known_traits(self) -> bool:
+        """Whether this is a version whose `ggml_type_traits_cpu` is the one known here."""
+        self.ggml_version.restype = c.c_char_p
+        return str(self.ggml_version().decode()).startswith(_VERSIONS)
 
     def repacked_buffer_type(self) -> int | None:
         """The buffer type whose weights ggml repacks, if this build has it."""
@@ -115,6 +135,40 @@ class Products:
             self._last, y.ctypes.data_as(c.c_void_p), c.c_size_t(0), c.c_size_t(y.nbytes)
         )
         return y
+
+
+def aligned(n: int, values: bytes = b"") -> NDArray[np.uint8]:
+    """`n` bytes from a cache line's start on, beginning with `values`. (numpy asks for huge pages, as HALO does.)"""
+    whole = np.zeros(n + 64, np.uint8)
+    start = -whole.ctypes.data % 64
+    whole[start : start + len(values)] = np.frombuffer(values, np.uint8)
+    return whole[start : start + n]
+
+
+class BareDots:
+    """The same as `Products` by the type's `vec_dot`, after `from_float` of x: what ggml's graphs are made of."""
+
+    def __init__(self, ggml: Ggml, kind: int, rows: int, data: Sequence[bytes], x: NDArray[np.float32]) -> None:
+        traits = _TypeTraits.from_address(ggml.ggml_get_type_traits_cpu(kind))
+        self._dot = traits.vec_dot
+        self._from_float = c.CFUNCTYPE(None, c.c_void_p, c.c_void_p, c.c_int64)(traits.from_float)
+        self._weights = [aligned(len(values), values) for values in data]
+        self._x = x
+        ggml.ggml_row_size.restype = c.c_size_t
+        row = int(ggml.ggml_row_size(traits.vec_dot_type, c.c_int64(x.shape[1])))
+        self._quantised = aligned(row * len(x)).reshape(len(x), row)
+        self._y = np.zeros((len(x), rows), np.float32)
+
+    def run(self) -> None:
+        n = self._x.shape[1]
+        for weights in self._weights:
+            for row, out in zip(self._x, self._quantised, strict=True):
+                self._from_float(row.ctypes.data, out.ctypes.data, n)
+            _native.vec_dots(self._dot, n, weights, self._quantised, self._y)
+
+    def result(self) -> NDArray[np.float32]:
+        """The last product, (T, rows)."""
+        return self._y
 
 
 def load_ggml() -> Ggml | None:

@@ -15,22 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo import _native
-from halo.bench.ggml import Ggml, Products, load_ggml
+from halo.bench.ggml import BareDots, Ggml, Products, load_ggml
 
 ROWS, COLUMNS = 5632, 2048
 PROMPT_ROWS = 32
 CASES = ("dram", "hot", "prompt")
 DRAM_BYTES = 256 << 20  # cycled through, so that no cache holds what comes next
 
-# type: (ggml's number, values a block, bytes a block, where the block's f16 scales are)
-TYPES: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
-    "Q4_0": (2, 32, 18, (0,)),
-    "Q8_0": (8, 32, 34, (0,)),
-    "Q4_K": (12, 256, 144, (0, 2)),
-    "Q5_K": (13, 256, 176, (0, 2)),
-    "Q6_K": (14, 256, 210, (208,)),
-    "F16": (1, 1, 2, (0,)),
-}
+# The types that are measured, and where the f16 scales of a block are.
+SCALES: dict[str, tuple[int, ...]] = {
+    "Q4_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "F16": (0,),
+}  # fmt: skip
 
 
 class Figure(TypedDict):
@@ -40,7 +35,8 @@ class Figure(TypedDict):
     case: str
     gb_s: float
     gflop_s: float
-    llama_cpp_gb_s: float | None  # the best of ggml's plain and repacked kernels
+    llama_cpp_gb_s: float | None  # the best of ggml's plain and repacked graphs and its bare vec_dot
+    llama_cpp_best: str | None  # which of them: "plain", "repacked" or "vec_dot"
     ratio: float | None
 
 
@@ -50,12 +46,17 @@ class Report(TypedDict):
     kernels: list[Figure]
 
 
+def number_of(kind: str) -> int:
+    """ggml's number of a type."""
+    return _native.weight_types()[kind][0]
+
+
 def random_weights(kind: str, rows: int = ROWS, columns: int = COLUMNS, seed: int = 0) -> bytes:
     """Random quants with sensible scales."""
     drawn = np.random.default_rng(seed)
-    _, block, size, scales = TYPES[kind]
+    _, block, size = _native.weight_types()[kind]
     blocks = drawn.integers(0, 256, (rows * columns // block, size), np.uint8)
-    for at in scales:
+    for at in SCALES[kind]:
         scale = (drawn.standard_normal(len(blocks)) * 0.05).astype(np.float16)
         blocks[:, at : at + 2] = scale.view(np.uint8).reshape(-1, 2)
     return blocks.tobytes()
@@ -74,20 +75,23 @@ def median_seconds(candidates: Sequence[Callable[[], None]], rounds: int) -> lis
 
 
 def bandwidth(rounds: int) -> float:
-    """Bytes a second at which one thread reads memory, in GB/s."""
-    data = np.ones(DRAM_BYTES, np.uint8)
-    (seconds,) = median_seconds([lambda: void(_native.read_memory(data))], rounds)
-    return DRAM_BYTES / seconds / 1e9
+    """GB/s at which one thread reads memory: the best of several ways, an upper bound for every product."""
+    memory = _native.Readable(DRAM_BYTES)
 
+    def reading(streams: int, ahead: int) -> Callable[[], None]:
+        def run() -> None:
+            memory.read(streams, ahead)
 
-def void(_: object) -> None:
-    """Drop a result: candidates return nothing."""
+        return run
+
+    ways = [reading(streams, ahead) for streams in (1, 2, 4, 8) for ahead in (0, 8, 16, 32)]
+    return DRAM_BYTES / min(median_seconds(ways, rounds)) / 1e9
 
 
 def our_product(
     kernels: _native.Kernels, kind: str, data: bytes, copies: int, x: NDArray[np.float32]
 ) -> Callable[[], None]:
-    matrices = [kernels.pack(TYPES[kind][0], ROWS, COLUMNS, data) for _ in range(copies)]
+    matrices = [kernels.pack(number_of(kind), ROWS, COLUMNS, data) for _ in range(copies)]
     y = np.empty((len(x), ROWS), np.float32)
 
     def run() -> None:
@@ -99,12 +103,21 @@ def our_product(
 
 def their_products(
     ggml: Ggml | None, kind: str, data: bytes, copies: int, x: NDArray[np.float32]
-) -> list[Callable[[], None]]:
+) -> dict[str, Callable[[], None]]:
+    """llama.cpp's ways to the same products."""
     if ggml is None:
-        return []
-    buffer_types = [ggml.ggml_backend_cpu_buffer_type(), ggml.repacked_buffer_type()]
-    made = [Products(ggml, b, TYPES[kind][0], ROWS, [data] * copies, x) for b in buffer_types if b is not None]
-    return [p.run for p in made if p.supported]
+        return {}
+    buffer_types = {"plain": ggml.ggml_backend_cpu_buffer_type(), "repacked": ggml.repacked_buffer_type()}
+    number = number_of(kind)
+    graphs = {
+        name: Products(ggml, buffer_type, number, ROWS, [data] * copies, x)
+        for name, buffer_type in buffer_types.items()
+        if buffer_type is not None
+    }
+    ways = {name: graph.run for name, graph in graphs.items() if graph.supported}
+    if ggml.has_known_traits():
+        ways["vec_dot"] = BareDots(ggml, number, ROWS, [data] * copies, x).run
+    return ways
 
 
 def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, rounds: int) -> Figure:
@@ -113,15 +126,16 @@ def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, r
     x = np.random.default_rng(1).standard_normal((PROMPT_ROWS if case == "prompt" else 1, COLUMNS)).astype(np.float32)
     ours = our_product(kernels, kind, data, copies, x)
     theirs = their_products(ggml, kind, data, copies, x)
-    seconds, *others = median_seconds([ours, *theirs], rounds if case == "dram" else 8 * rounds)
+    seconds, *others = median_seconds([ours, *theirs.values()], rounds if case == "dram" else 8 * rounds)
     moved = len(data) * copies
-    best = min(others) if others else None
+    best, name = min(zip(others, theirs, strict=True), default=(None, None))
     return Figure(
         type=kind,
         case=case,
         gb_s=round(moved / seconds / 1e9, 2),
         gflop_s=round(2 * ROWS * COLUMNS * copies * len(x) / seconds / 1e9, 1),
         llama_cpp_gb_s=None if best is None else round(moved / best / 1e9, 2),
+        llama_cpp_best=name,
         ratio=None if best is None else round(best / seconds, 3),
     )
 
@@ -129,7 +143,7 @@ def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, r
 def bench_kernels(
     isa: str | None = None,
     rounds: int = 9,
-    types: Sequence[str] = tuple(TYPES),
+    types: Sequence[str] = tuple(SCALES),
     cases: Sequence[str] = ("dram", "hot", "prompt"),
 ) -> Report:
     """Measure the products of a 5632 x 2048 matrix with one thread, and this machine's read bandwidth."""
@@ -142,8 +156,9 @@ def bench_kernels(
 def print_kernels(report: Report) -> None:
     """The report as a table."""
     print(f"kernels: {report['isa']}; one thread reads {report['bandwidth_gb_s']} GB/s from memory")
-    print(f"{'type':<6}{'case':<8}{'GB/s':>8}{'GFLOP/s':>10}{'llama.cpp GB/s':>16}{'ratio':>8}")
+    print(f"{'type':<6}{'case':<8}{'GB/s':>8}{'GFLOP/s':>10}{'llama.cpp GB/s':>16}{'ratio':>8}  llama.cpp's best")
     for f in report["kernels"]:
         theirs = "-" if f["llama_cpp_gb_s"] is None else f"{f['llama_cpp_gb_s']:.1f}"
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.2f}"
-        print(f"{f['type']:<6}{f['case']:<8}{f['gb_s']:>8.1f}{f['gflop_s']:>10.0f}{theirs:>16}{ratio:>8}")
+        best = f["llama_cpp_best"] or ""
+        print(f"{f['type']:<6}{f['case']:<8}{f['gb_s']:>8.1f}{f['gflop_s']:>10.0f}{theirs:>16}{ratio:>8}  {best}")

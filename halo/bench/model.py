@@ -1,15 +1,20 @@
 """`halo bench model -m MODEL`: time per token and prompt tokens/s of one device, next to llama.cpp's in the same run.
 
 Both engines hold the model at once and take turns, round by round; medians are reported. Tokens are arbitrary:
-speed does not depend on them.
+speed does not depend on them. With several processes at once, each with an engine of its own, their time per token
+stands against its ideal: that of one process times how many of them share a core.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Sequence
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -18,10 +23,12 @@ from numpy.typing import NDArray
 
 from halo import _native
 from halo.bench.group import GroupFigure, bench_group
+from halo.errors import HaloError
 from halo.model import open_model
 
 Tokens = NDArray[np.int32]
 PROMPT, GENERATED = 128, 8
+_LOADING_S = 300.0  # for all processes to have the model open; then those that wait for one that died give up
 
 
 class Figure(TypedDict):
@@ -34,12 +41,25 @@ class Figure(TypedDict):
     ratio: float | None  # above 1 HALO is the faster one
 
 
+class Processes(TypedDict):
+    """Several processes at once; ms per token. `ratio` of 1 would be cores that are divided without any loss."""
+
+    processes: int
+    threads: int  # of each
+    cores: int
+    alone: float  # one process
+    value: float  # the median of all
+    ideal: float
+    ratio: float  # value / ideal
+
+
 class Report(TypedDict):
     isa: str
     model: str
     types: str
     results: list[Figure]
     group: GroupFigure
+    processes: list[Processes]
 
 
 class _Engine(Protocol):
@@ -111,8 +131,57 @@ def _figure(threads: int, case: str, seconds: Sequence[float]) -> Figure:
     )
 
 
-def bench_model(path: Path, threads: Sequence[int] = (1, 2), rounds: int = 5, context: int = 0) -> Report:
-    """Measure a model file; with `context`, also the time per token after so many positions."""
+def _generate_alone(path: Path, threads: int, rounds: int, start: Barrier, times: SimpleQueue[float]) -> None:
+    """One of several processes: the median of its seconds a token, while all of them run."""
+    engine = _Ours(path, 2 * PROMPT, threads)
+    tokens = np.arange(3, 3 + GENERATED, dtype=np.int32)
+    engine.feed(tokens)
+    start.wait(_LOADING_S)
+    taken = []
+    for _ in range(rounds):
+        engine.keep(0)
+        taken.append(_seconds(engine, tokens, True))
+    times.put(statistics.median(taken))
+
+
+def _together(path: Path, processes: int, threads: int, rounds: int) -> float:
+    """Seconds a token of so many processes at once, the median of all."""
+    context = multiprocessing.get_context("spawn")  # no thread of ours in the children
+    start, times = context.Barrier(processes), context.SimpleQueue()
+    running = [
+        context.Process(target=_generate_alone, args=(path, threads, rounds, start, times)) for _ in range(processes)
+    ]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    if any(process.exitcode for process in running):
+        raise HaloError("One of the processes that measure failed; is there enough memory for all of them?")
+    taken: list[float] = [times.get() for _ in running]
+    return statistics.median(taken)
+
+
+def _share_cores(path: Path, processes: int, threads: int, rounds: int) -> Processes:
+    cores = len(os.sched_getaffinity(0))
+    alone = _together(path, 1, threads, rounds)
+    value = _together(path, processes, threads, rounds)
+    ideal = alone * max(1.0, processes * min(threads, cores) / cores)
+    return Processes(
+        processes=processes,
+        threads=threads,
+        cores=cores,
+        alone=round(1000 * alone, 2),
+        value=round(1000 * value, 2),
+        ideal=round(1000 * ideal, 2),
+        ratio=round(value / ideal, 3),
+    )
+
+
+def bench_model(
+    path: Path, threads: Sequence[int] = (1, 2), rounds: int = 5, context: int = 0, processes: int = 0
+) -> Report:
+    """Measure a model file; with `context`, also the time per token after so many positions; with `processes`, also
+    that of so many processes at once."""
     model = open_model(path)
     tokens = np.random.default_rng(0).integers(3, model.spec.vocab, PROMPT + context).astype(np.int32)
     results = []
@@ -125,8 +194,14 @@ def bench_model(path: Path, threads: Sequence[int] = (1, 2), rounds: int = 5, co
                 engine.keep(0)
                 engine.feed(tokens[:context])
             results.append(_figure(n, "long", _measure(engines, context, tokens[:GENERATED], True, rounds)))
-    group = bench_group(model, rounds)
-    return Report(isa=_native.isa(), model=model.name, types=model.types, results=results, group=group)
+    return Report(
+        isa=_native.isa(),
+        model=model.name,
+        types=model.types,
+        results=results,
+        group=bench_group(model, rounds),
+        processes=[_share_cores(path, processes, n, rounds) for n in threads] if processes else [],
+    )
 
 
 def print_model(report: Report) -> None:
@@ -143,3 +218,8 @@ def print_model(report: Report) -> None:
         f"one of {g['groups']} MLP groups ({g['neurons']} neurons): {g['group_us']} us, "
         f"{g['ratio']:.2f} of its share of a layer's {g['layer_us']} us"
     )
+    for p in report["processes"]:
+        print(
+            f"{p['processes']} processes of {p['threads']} threads on {p['cores']} cores: {p['value']:.1f} ms a token, "
+            f"{p['ratio']:.2f} of the ideal {p['ideal']:.1f} ms (one alone: {p['alone']:.1f} ms)"
+        )

@@ -95,7 +95,7 @@ def describe(conditions: Any) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The figures for people."""
-    rows = [("without loss", found["without_loss"]), ("with loss", found)] if "ratio" in found else [("", found)]
+    rows = [("undisturbed", found["without_loss"]), ("disturbed", found)] if "ratio" in found else [("", found)]
     told = []
     for name, f in rows:
         told.append(
@@ -110,6 +110,10 @@ def lines(found: dict[str, Any]) -> list[str]:
         lost = f", {f['lost_per_token']} of them lost" if f["lost_per_token"] else ""
         told.append(
             f"{'':<14}{f['bytes_per_token']} bytes a token{carried}{lost}; hub CPU {f['hub_cpu_ms']} ms a token"
+        )
+    if "echo_p50_ms" in found:
+        told.append(
+            f"{'bare echo':<14}p50 {found['echo_p50_ms']}; a token is {found['to_echo']} times its syncs in echoes"
         )
     if "ratio" in found:
         told.append(f"{'ratio':<14}{found['ratio']}")

@@ -47,6 +47,10 @@ class Membership:
         """Form a session with the workers that are there now."""
         return self.formation
 
+    def links(self) -> dict[str, dict[str, Any]]:
+        """How the workers of the present session are reached, by name."""
+        return {}
+
     def suspect(self, name: str, reason: str) -> None:
         """A worker did not answer."""
 
@@ -108,14 +112,14 @@ class CellEngine:
         """Make a running `forward` raise; from any thread."""
         self._engine.cancel()
 
-    def probe(self, d: int, reply_bytes: int) -> float:
-        """One sync without computing, in seconds."""
+    def probe(self, payload: int, reply_bytes: int, syncs: int) -> list[float]:
+        """Seconds of so many syncs without computing."""
         with self._busy:
             self._check()
             relay = self._members.formation.relay
             if relay is None:
                 raise CellError("There is no worker to exchange messages with. Start some: --workers 2.")
-            return self._mapped(lambda: relay.probe(d, reply_bytes))
+            return self._mapped(lambda: relay.probe(payload, reply_bytes, syncs))
 
     def settle(self) -> dict[str, Any]:
         """Everything counted so far, by device name."""

@@ -135,23 +135,24 @@ class Cell:
     def report(self) -> dict[str, Any]:
         """What each device did, since the opening.
 
-        {"workers", "model", "partials", "devices": [{"name", "share" (of the group results), "group_results",
-        "requests", "messages_sent", "bytes_sent", "messages_received", "bytes_received" (what that device has
-        sent and received), "link" (of a worker: the transport, and what was measured of it)}], the hub first,
-        "totals": the hub's last four, "counters": the engine's others}
+        {"workers", "model", "partials", "transport" (as the user wanted it), "devices": [{"name", "share" (of the
+        group results), "group_results", "requests", "messages_sent", "bytes_sent", "messages_received",
+        "bytes_received" (what that device has sent and received), "link" (of a worker that takes part now: the fields
+        of `halo.cell.messages.Link`, and "packets": the hub's count of its datagrams)}], the hub first, "totals": the
+        hub's last four, "counters": the engine's others}
         """
         members = self._members()
         report = {
             "workers": len(members.formation.names),
             "model": self._model.name,
             "partials": self._wish.partials,
+            "transport": self._wish.transport,
             **summarize(self.engine.settle()),
         }
-        if members.formation.relay is not None:
-            states = dict(zip(members.formation.names, members.formation.relay.links(), strict=True))
-            for device in report["devices"]:
-                if (state := states.get(device["name"])) is not None:
-                    device["link"] = {"transport": "udp" if state["alive"] else "mqtt", **state}
+        links = members.links()
+        for device in report["devices"]:
+            if (link := links.get(device["name"])) is not None:
+                device["link"] = link
         return report
 
     def close(self) -> None:
@@ -279,6 +280,9 @@ class _Joined(Membership):
 
     def form_again(self) -> Formation:
         return self._loop.run(self._session.form_again())
+
+    def links(self) -> dict[str, dict[str, Any]]:
+        return self._session.counted_links()
 
     def suspect(self, name: str, reason: str) -> None:
         self._loop.call(lambda: self._session.suspect(name, reason))

@@ -94,17 +94,23 @@ class Profile(Struct, frozen=True, kw_only=True):
 class Link(Struct, frozen=True, kw_only=True):
     """What the hub measures of the way to one worker; times in ms, losses as shares, goodput in bytes per second.
 
-    Over MQTT only the name of the transport is known.
+    `repairs` (fragments that the worker asked for again) and `timeouts` (messages of which the hub heard nothing in
+    time) are counted since the session began. Where no datagrams come from the worker, nothing is known but
+    the transport and, unless the user wanted it so, the `reason`.
     """
 
     name: _NAME
     transport: Literal["udp", "mqtt"]
     address: _TEXT = ""
+    cipher: _TEXT = ""
     rtt_ms: _AMOUNT | None = None
     jitter_ms: _AMOUNT | None = None
     loss_to: _SHARE | None = None
     loss_from: _SHARE | None = None
-    goodput: _AMOUNT | None = None
+    goodput: _COUNT | None = None
+    repairs: _COUNT = 0
+    timeouts: _COUNT = 0
+    reason: _TEXT = ""
 
 
 class Links(Struct, frozen=True, kw_only=True):

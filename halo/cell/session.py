@@ -12,6 +12,7 @@ from typing import Any
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
+from halo.cell.links import counted_link, link_of
 from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, ModelId, Partials, decode, encode
 from halo.cell.native import Native, Relay
 from halo.cell.roster import Roster
@@ -219,11 +220,19 @@ class HubSession:
         self._log(f"partials go over MQTT where datagrams do not reach: {trouble}")
 
     def links(self) -> list[Link]:
-        """How the workers of the formation are reached."""
+        """How the workers of the formation are reached; from any thread."""
+        return [link_of(name, state, self._datagrams) for name, state in self._link_states()]
+
+    def counted_links(self) -> dict[str, dict[str, Any]]:
+        """The same by name, with all that the native module has counted; from any thread."""
+        return {name: counted_link(name, state, self._datagrams) for name, state in self._link_states()}
+
+    def _link_states(self) -> list[tuple[str, dict[str, Any]]]:
         formation = self.formation
         if formation.relay is None:
             return []
-        return [_link(name, state) for name, state in zip(formation.names, formation.relay.links(), strict=True)]
+        states = zip(formation.names, formation.relay.links(), strict=True)
+        return [(name, state) for name, state in states if name not in formation.losses]
 
     async def _gather(self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -301,7 +310,9 @@ class HubSession:
         while True:
             if self._lease is not None and self.failure is None:
                 self._control.send(self._topics.beat, encode(Beat(session=self._lease.session)))
-                self._control.send(self._topics.links, encode(Links(session=self._lease.session, links=self.links())))
+                if self.formation.session == self._lease.session:  # else the next one is being formed
+                    links = Links(session=self._lease.session, links=self.links())
+                    self._control.send(self._topics.links, encode(links))
             await asyncio.sleep(_BEAT_S)
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
@@ -385,10 +396,3 @@ def describe(names: list[str]) -> str:
     if not names:
         return "the hub alone"
     return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({shortened(names)})"
-
-
-def _link(name: str, state: dict[str, Any]) -> Link:
-    if not state["alive"]:
-        return Link(name=name, transport="mqtt")
-    measured = {key: state[key] for key in ("address", "rtt_ms", "jitter_ms", "loss_to", "loss_from", "goodput")}
-    return Link(name=name, transport="udp", **measured)

@@ -22,6 +22,7 @@ _MODEL = "measure whole models on this device, next to llama.cpp where it is ins
 _MODEL_EXAMPLES = """\
   halo bench model -m model.gguf                  time per token and prompt speed, 1 and 2 threads
   halo bench model -m model.gguf --context 1900 --json
+  halo bench model -m model.gguf --processes 4    also four processes at once
 """
 
 
@@ -34,6 +35,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     add_model(model)
     model.add_argument("-t", "--threads", type=positive, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
     model.add_argument("--context", type=positive, metavar="N", help="also a token after so many positions")
+    model.add_argument("--processes", type=positive, metavar="N", help="also so many processes at once")
     for one, rounds in ((kernels, 15), (model, 5)):
         one.add_argument("--rounds", type=positive, default=rounds, metavar="N", help=f"medians of (default: {rounds})")
     for part in (kernels, model):
@@ -57,7 +59,8 @@ def _model(args: argparse.Namespace) -> int:
     from halo.model import demo_model
 
     with patience("measuring"):
-        report = bench_model(Path(args.model or demo_model()), args.threads, args.rounds, args.context or 0)
+        path = Path(args.model or demo_model())
+        report = bench_model(path, args.threads, args.rounds, args.context or 0, args.processes or 0)
     if args.json:
         print(json.dumps(report))
     else:

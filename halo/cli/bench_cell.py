@@ -58,6 +58,11 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
     add_partials(sync, default="f16")
     sync.add_argument("--reply", type=positive, metavar="BYTES", help="of an answer (default: as --partials says)")
     add_transport(sync, measuring=True)
+    sync.add_argument(
+        "--echo",
+        action="store_true",
+        help="alternate with bare datagrams of the same sizes (laboratory)",
+    )
     add_sharing(generate, measuring=True)
     add_pace(generate, "the --pace of the workers")
     for parser, least in ((sync, 1), (generate, 0)):
@@ -69,6 +74,11 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
             "--tokens", type=positive, metavar="N", help="tokens a figure (default: 50; with loss: 200)"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument(
+            "--busy",
+            action="store_true",
+            help="compare with tokens beside which a Python thread computes all the time (as --loss compares)",
+        )
         _add_lab(parser)
     generate.add_argument(
         "--prompt-tokens",
@@ -143,6 +153,7 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
         conditions=conditions,
         congestion=args.congestion or "cubic",
         ip=6 if args.ipv6 else 4,
+        busy=args.busy,
         transport="mqtt" if args.transport == PLAIN else args.transport,
         lanes=1 if args.transport == PLAIN else LANES,
         **options,
@@ -150,7 +161,7 @@ def _setup(args: argparse.Namespace, model: OpenModel, n_ctx: int, **options: An
 
 
 def _tokens(args: argparse.Namespace) -> int:
-    return int(args.tokens or (200 if args.loss else 50))
+    return int(args.tokens or (200 if args.loss or args.busy else 50))
 
 
 def _run_sync(args: argparse.Namespace) -> int:
@@ -160,7 +171,8 @@ def _run_sync(args: argparse.Namespace) -> int:
 
     setup = _setup(args, open_model(args.model or demo_model()), 256)
     with patience("measuring"), open_cell(setup) as bench:
-        _print(args, setup, bench.network, bench_sync(bench, args.workers, _tokens(args), args.partials, args.reply))
+        found = bench_sync(bench, args.workers, _tokens(args), args.partials, args.reply, with_echo=args.echo)
+        _print(args, setup, bench.network, found)
     return 0
 
 

@@ -89,7 +89,7 @@ async def _outside(address: Address, topics: Topics, model: ModelFile | None) ->
         return findings, None
     if figures.delivers:
         try:
-            findings += examine_cell(await look(address, topics, _BEAT_S), model)
+            findings += examine_cell(await look(address, topics, _BEAT_S, links=True), model)
         except BrokerError as error:
             findings.append(Finding("cell", "unknown", str(error)))
     return findings, figures.ip

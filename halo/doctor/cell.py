@@ -14,7 +14,7 @@ from halo.words import shortened
 
 def examine_cell(view: View, model: ModelFile | None = None) -> list[Finding]:
     """All findings about a cell."""
-    return [members(view), versions(view), models(view, model), room(view, model), variants(view)]
+    return [members(view), versions(view), models(view, model), room(view, model), variants(view), datagrams(view)]
 
 
 @named("cell-members")
@@ -114,6 +114,30 @@ def variants(view: View) -> Finding:
     if len(found) <= 1:
         return ok(", ".join(found) or "no workers")
     return ok(f"{', '.join(found)}: the same text with any number of workers is promised for one variant only")
+
+
+@named("cell-datagrams")
+def datagrams(view: View) -> Finding:
+    """Whom datagrams do not reach: as a hub that runs has found, else who offers none."""
+    links = [link for p in _profiles(view) if (link := view.link(p.name)) is not None]
+    if links:
+        stray = [f"{link.name}: {link.reason}" for link in links if link.reason]
+        measured = f"hub and workers exchange them: {shortened([link.name for link in links])}"
+        if any(link.transport == "mqtt" and not link.reason for link in links):
+            measured = "the hub was told to do without (--transport mqtt)"
+    else:
+        stray = [f"{p.name}: it offers none" for p in _profiles(view) if p.datagrams is None]
+        measured = "seen only while a hub runs with its workers"
+    if not stray:
+        return ok(measured)
+    return warn(
+        shortened(stray),
+        "partials of these travel over MQTT, where one lost packet can stall a token for 200 ms",
+        "# on each of these, where a firewall is: let the hub's UDP in, to all ports (they are new at each start)",
+        "sudo ufw allow proto udp from HUB_ADDRESS",
+        "# and see there whether datagrams can be sealed:",
+        "halo doctor",
+    )
 
 
 def _profiles(view: View) -> list[Profile]:

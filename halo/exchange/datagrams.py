@@ -30,7 +30,19 @@ class HubDatagrams:
         self._transport = transport
         self.unavailable = "not asked for" if transport == "mqtt" else native.sealing_unavailable() or ""
         """Why there are no datagrams; empty: there are."""
+        self.ciphers: dict[str, str] = {}
+        """What seals the link to each worker that has one."""
         self._keys = None if self.unavailable else native.KeyPair()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the user lets datagrams carry anything."""
+        return self._transport != "mqtt"
+
+    @property
+    def only(self) -> bool:
+        """Whether the user lets nothing else carry partials."""
+        return self._transport == "udp"
 
     def sealing(self) -> Sealing | None:
         """What the lease says."""
@@ -43,7 +55,7 @@ class HubDatagrams:
         if self._keys is None:
             return
         offers = [self._offer(profile) for profile in profiles]
-        relay.open_datagrams(self._keys, int(session, 16), offers, self._transport == "udp")
+        relay.open_datagrams(self._keys, int(session, 16), offers, self.only)
         loop = asyncio.get_running_loop()
         end = loop.time() + _LINKS_COME_S[self._transport]
         while loop.time() < end and not all(link["alive"] for link in relay.links() if link["offered"]):  # noqa: ASYNC110
@@ -53,9 +65,9 @@ class HubDatagrams:
         place = profile.datagrams
         if place is None:
             return None
-        both_have_aes = _AES in place.ciphers and _AES in self._native.ciphers()
+        cipher = self.ciphers[profile.name] = _common(place, self._native)
         candidates = [(address, place.port) for address in place.addresses]
-        return bytes.fromhex(place.key), profile.incarnation, _AES if both_have_aes else _CHACHA, candidates
+        return bytes.fromhex(place.key), profile.incarnation, cipher, candidates
 
 
 class WorkerDatagrams:
@@ -92,19 +104,22 @@ class WorkerDatagrams:
         if lease.datagrams is None:
             self._end.close()
             return
-        both_have_aes = _AES in lease.datagrams.ciphers and _AES in self._native.ciphers()
-        self._end.serve(
-            self._keys,
-            bytes.fromhex(lease.datagrams.key),
-            int(lease.session, 16),
-            self._incarnation,
-            _AES if both_have_aes else _CHACHA,
-        )
+        # A session that was ended may be served again. Packet numbers then begin anew, which they may only do under
+        # another key; the profile that says "ready" tells the hub which.
+        self._keys = self._native.KeyPair()
+        cipher = _common(lease.datagrams, self._native)
+        key, session = bytes.fromhex(lease.datagrams.key), int(lease.session, 16)
+        self._end.serve(self._keys, key, session, self._incarnation, cipher)
 
     def close(self) -> None:
         """Answer nobody."""
         if self._end is not None:
             self._end.close()
+
+
+def _common(peer: Sealing, native: Native) -> str:
+    """The cipher of a link; both ends come to the same one."""
+    return _AES if _AES in peer.ciphers and _AES in native.ciphers() else _CHACHA
 
 
 def unreached(names: Sequence[str], profiles: Mapping[str, Profile], links: Sequence[Mapping[str, Any]]) -> str:

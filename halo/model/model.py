@@ -12,8 +12,8 @@ from halo.errors import ModelError
 from halo.model.gguf import GgufFile, TensorInfo, read_gguf
 from halo.model.grid import attention_bounds, mlp_bounds
 
-# Values a block, of the types that the kernels compute.
-BLOCKS = {0: 1, 1: 1, 2: 32, 8: 32, 12: 256, 13: 256, 14: 256, 30: 1}
+# Of the types that the kernels compute: ggml's number -> values a block.
+BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
 
 _N = TypeVar("_N", int, float)
 
@@ -139,8 +139,8 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
             raise ModelError(f"{file.path} has a tensor {name!r} that HALO does not know how to compute with.")
         if tensor.type not in BLOCKS:
             raise ModelError(
-                f"{file.path} has weights of the type {tensor.type_name} (tensor {name!r}); HALO computes F32, F16, "
-                "BF16, Q8_0, Q4_0, Q4_K, Q5_K and Q6_K. Quantise the model to one of those with llama.cpp's "
+                f"{file.path} has weights of the type {tensor.type_name} (tensor {name!r}); HALO computes "
+                f"{', '.join(_native.weight_types())}. Quantise the model to one of those with llama.cpp's "
                 "llama-quantize."
             )
     for layer in range(spec.n_layers):

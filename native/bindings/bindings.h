@@ -25,6 +25,7 @@ void bind_engine(py::module_& m);
 void bind_wire(py::module_& m);
 void bind_kernels(py::module_& m);
 void bind_crypto(py::module_& m);
+void bind_bench(py::module_& m);
 void bind_channel(py::module_& m);
 
 // name -> (ggml type, rows, columns, byte offset in the file)

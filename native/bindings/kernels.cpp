@@ -29,6 +29,13 @@ Type input_type(int type) {
   throw std::invalid_argument("not a format of layer inputs: " + std::to_string(type));
 }
 
+// Prepared rows, aligned as a device keeps them.
+py::array_t<uint8_t> prepared_rows(size_t rows, size_t stride) {
+  auto* buffer = new AlignedVector<uint8_t>(rows * stride);
+  const py::capsule owner(buffer, [](void* p) { delete static_cast<AlignedVector<uint8_t>*>(p); });
+  return py::array_t<uint8_t>({rows, stride}, buffer->data(), owner);
+}
+
 // Values of a (T, n) array's row, after a check that they are whole blocks.
 int row_length(const py::array& x, Type format) {
   const auto n = x.ndim() == 2 ? x.shape(1) : 0;
@@ -61,7 +68,7 @@ struct Matrix {
     const int n = row_length(x, format), T = static_cast<int>(x.shape(0));
     const size_t stride = prepared_bytes(format, n);
     std::vector<uint8_t> travels(row_bytes(format, n));
-    py::array_t<uint8_t> out({static_cast<size_t>(T), stride});
+    py::array_t<uint8_t> out = prepared_rows(T, stride);
     for (int t = 0; t < T; ++t) {
       kernels.quantize(format, x.data(t, 0), n, travels.data());
       kernels.prepare(format, travels.data(), n, out.mutable_data(t, 0));
@@ -98,6 +105,19 @@ py::bytes quantize_rows(const Kernels& k, int format, const Floats& x) {
     k.quantize(type, x.data(t, 0), n, reinterpret_cast<uint8_t*>(out.data()) + t * stride);
   }
   return py::bytes(out);
+}
+
+// The bytes of rows that travelled, of n values each -> what products read, (rows, bytes a row)
+py::array_t<uint8_t> prepare_rows(const Kernels& k, int format, int n, const py::bytes& data) {
+  const Type type = input_type(format);
+  const auto [in, size] = view_of(data);
+  if (n < 1 || n > (1 << 28) || n % info(type).block != 0 || size == 0 || size % row_bytes(type, n) != 0) {
+    throw std::invalid_argument(std::string("expected rows of whole ") + info(type).name + " blocks");
+  }
+  const size_t rows = size / row_bytes(type, n), stride = prepared_bytes(type, n);
+  py::array_t<uint8_t> out = prepared_rows(rows, stride);
+  for (size_t t = 0; t < rows; ++t) k.prepare(type, in + t * row_bytes(type, n), n, out.mutable_data(t, 0));
+  return out;
 }
 
 py::array_t<float> silu_mul(const Kernels& k, const Floats& gate, const Floats& up) {
@@ -177,6 +197,7 @@ void bind_kernels(py::module_& m) {
           },
           py::arg("type"), py::arg("rows"), py::arg("columns"), py::arg("data"))
       .def("quantize", &quantize_rows, py::arg("format"), py::arg("x"))
+      .def("prepare", &prepare_rows, py::arg("format"), py::arg("n"), py::arg("data"))
       .def("silu_mul", &silu_mul, py::arg("gate"), py::arg("up"))
       .def("attention", &attend, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("first"))
       .def("add_fixed", &add_fixed, py::arg("y"), py::arg("scale"), py::arg("limit"));
@@ -184,20 +205,16 @@ void bind_kernels(py::module_& m) {
   m.def("add_f16", &add_row, py::arg("values"), py::arg("exponent"), py::arg("sum"));
   m.def("dequantize", &dequantize_row, py::arg("type"), py::arg("row"));
   m.def(
-      "read_memory",
-      [](const py::buffer& data) {
-        const py::buffer_info view = data.request();
-        const auto* p = static_cast<const uint64_t*>(view.ptr);
-        const size_t n = static_cast<size_t>(view.size) * view.itemsize / 64 * 8;
-        uint64_t lanes[8] = {};
-        for (size_t i = 0; i < n; i += 8) {
-          for (int j = 0; j < 8; ++j) lanes[j] ^= p[i + j];
+      "weight_types",
+      [] {
+        py::dict types;
+        for (int type = 0; type < 256; ++type) {
+          const TypeInfo* t = type_info(type);
+          if (t != nullptr && t->weights) types[t->name] = py::make_tuple(type, t->block, t->bytes);
         }
-        uint64_t all = 0;
-        for (uint64_t lane : lanes) all ^= lane;
-        return all;
+        return types;
       },
-      py::arg("data"), "Reads all of it once, in order: the fastest that one thread can.");
+      "The types of weights that are computed: name -> (ggml's number, values a block, bytes a block).");
   m.def("isa", [] { return kernels().isa; }, "The kernel variant in use on this machine.");
   m.def("variants", [] {
     std::vector<std::string> names;

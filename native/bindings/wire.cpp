@@ -147,12 +147,12 @@ void bind_relay(py::module_& m) {
           py::arg("worker"), py::arg("reason"))
       .def(
           "probe",
-          [](Relay& r, size_t payload, uint32_t reply_bytes) {
+          [](Relay& r, size_t payload, uint32_t reply_bytes, int syncs) {
             if (payload > Channel::kMaxMessage - sizeof(Header)) throw std::invalid_argument("payload is too long");
             py::gil_scoped_release release;
-            return r.probe(payload, reply_bytes, check_signals);
+            return r.probe(payload, reply_bytes, syncs, check_signals);
           },
-          py::arg("payload"), py::arg("reply_bytes"))
+          py::arg("payload"), py::arg("reply_bytes"), py::arg("syncs") = 1)
       .def("open_datagrams", &open_datagrams, py::arg("own"), py::arg("session"), py::arg("offers"), py::arg("only"))
       .def("links", &links_of);
 }

@@ -15,12 +15,12 @@ namespace halo {
 
 namespace {
 
-constexpr int kChunk = 16;         // rows of the projection that are computed at a time: a multiple of every panel
+constexpr int kChunk = 64;         // rows of the projection that are computed at a time: a multiple of every panel
 constexpr int kUnit = 16;          // rows of other products that are not split: a multiple of every variant's panel
 constexpr int kAttentionRows = 8;  // rows of a prompt that one thread attends for at a time
 
-template <typename T>
-T* grow(std::vector<T>& v, size_t n) {
+template <typename Vector>
+auto grow(Vector& v, size_t n) {
   if (v.size() < n) v.resize(n);
   return v.data();
 }

@@ -98,7 +98,7 @@ class Device {
   struct Prepared {  // the layer input as some weights read it
     Type format;
     bool ready = false;
-    std::vector<uint8_t> bytes;
+    AlignedVector<uint8_t> bytes;
   };
 
   Refusal attention(const SyncInput& in, uint64_t mask, Partial& out);
@@ -127,11 +127,11 @@ class Device {
 
   // Scratch of one compute, grown as needed.
   std::vector<Prepared> inputs_;
-  std::vector<float> q_, keys_, values_, attended_, gate_, up_;
-  std::vector<float> states_;        // (threads, 2 * heads * kAttentionRows)
-  std::vector<float> squares_;       // (chunks, rows, groups): squared norm of a chunk of a group's output
-  std::vector<uint8_t> overflows_;   // (chunks, rows)
-  std::vector<uint8_t> activation_;  // (rows, columns of the projection), prepared
+  AlignedVector<float> q_, keys_, values_, attended_, gate_, up_;
+  std::vector<float> states_;          // (threads, 2 * heads * kAttentionRows)
+  std::vector<float> squares_;         // (chunks, rows, groups): squared norm of a chunk of a group's output
+  std::vector<uint8_t> overflows_;     // (chunks, rows)
+  AlignedVector<uint8_t> activation_;  // (rows, columns of the projection), prepared
 };
 
 }  // namespace halo

@@ -32,13 +32,16 @@ class Throttle {
   void operator()() {
     const auto now = std::chrono::steady_clock::now();
     if (now < next_) return;
-    next_ = now + std::chrono::milliseconds(50);
+    next_ = now + kEvery;
     poll_();
   }
 
  private:
+  // While another thread of Python's computes, its lock costs 5 ms.
+  static constexpr auto kEvery = std::chrono::milliseconds(200);
+
   const Engine::Poll& poll_;
-  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + kEvery;
 };
 
 }  // namespace

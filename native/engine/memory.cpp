@@ -4,27 +4,31 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <new>
 #include <utility>
 
 namespace halo {
 
 namespace {
 
-constexpr size_t kHugeFrom = size_t{8} << 20;  // small models do not round up to huge pages
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kHugeFrom = 2 * kHugePage;  // less is not worth the address space
 
 }  // namespace
 
 Memory::Memory(size_t bytes) {
   if (bytes == 0) return;
-  mapping_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool huge = bytes >= kHugeFrom;
+  mapped_ = bytes + (huge ? kHugePage : 0);  // room to begin at a huge page; what is never touched is no memory
+  mapping_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping_ == MAP_FAILED) {
     mapping_ = nullptr;
     throw std::bad_alloc();
   }
-  mapped_ = bytes;
+  if (!huge) return;
+  taken_ = (kHugePage - reinterpret_cast<uintptr_t>(mapping_) % kHugePage) % kHugePage;
 #ifdef MADV_HUGEPAGE
-  if (bytes >= kHugeFrom) madvise(mapping_, bytes, MADV_HUGEPAGE);  // advice: without it things are only slower
+  // Advice: without it things are only slower. The end, less than a huge page, keeps small ones.
+  madvise(static_cast<uint8_t*>(mapping_) + taken_, bytes, MADV_HUGEPAGE);
 #endif
 }
 

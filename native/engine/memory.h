@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <vector>
 
 namespace halo {
 
@@ -29,6 +31,22 @@ class Memory {
   void* mapping_ = nullptr;
   size_t mapped_ = 0, taken_ = 0;
 };
+
+// For scratch that vectors read: a load that crosses cache lines counts twice.
+template <typename T>
+struct AlignedAllocator {
+  using value_type = T;
+  AlignedAllocator() = default;
+  template <typename U>
+  AlignedAllocator(const AlignedAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{Memory::kAlignment})); }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{Memory::kAlignment}); }
+  bool operator==(const AlignedAllocator&) const { return true; }
+  bool operator!=(const AlignedAllocator&) const { return false; }
+};
+
+template <typename T>
+using AlignedVector = std::vector<T, AlignedAllocator<T>>;
 
 // Gives back the whole pages inside a read-only mapping of a file; reading them later brings them back.
 void release_pages(const uint8_t* data, size_t bytes);

@@ -5,6 +5,7 @@
 // `V` is what a variant's vectors can do; everything is in an anonymous namespace: each variant compiles its own.
 #pragma once
 
+#include "kernels/elementwise.h"
 #include "kernels/kernels.h"
 #include "kernels/scalar.h"
 
@@ -63,7 +64,7 @@ struct BlockedAttention {
     const float top = V::largest_lane(largest);
     Vector total = V::set(0.0f);
     for (int i = 0; i * kLanes < n; ++i) {
-      const Vector w = V::exp(V::sub(v[i], V::set(top)));
+      const Vector w = Elementwise<V>::exp(V::sub(v[i], V::set(top)));
       total = V::add(total, w, V::first(n - kLanes * i));
       V::store(scores + kLanes * i, w);
     }

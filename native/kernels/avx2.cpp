@@ -1,13 +1,12 @@
 // The kernels for AVX2 with FMA and F16C; kernels.h says what this file must not do.
+#include "kernels/attention.h"
 #include "kernels/avx2/activations.h"
-#include "kernels/avx2/attention.h"
-#include "kernels/avx2/elementwise.h"
 #include "kernels/avx2/plain.h"
 #include "kernels/avx2/q45_k.h"
 #include "kernels/avx2/q4_0.h"
 #include "kernels/avx2/q6_k.h"
 #include "kernels/avx2/q8_0.h"
-#include "kernels/scalar.h"
+#include "kernels/elementwise.h"
 
 namespace halo {
 
@@ -37,8 +36,17 @@ const Product* product(Type type) {
   return nullptr;
 }
 
+using Rounded = Activations<avx2::Rounding>;
+using Elements = Elementwise<avx2::Vectors>;
+
 }  // namespace
 
-const Kernels kAvx2{"avx2", product, avx2::quantize, avx2::prepare, avx2::silu_mul, avx2::attention, avx2::add_fixed};
+const Kernels kAvx2{"avx2",
+                    product,
+                    Rounded::quantize,
+                    Rounded::prepare,
+                    Elements::silu_mul,
+                    BlockedAttention<avx2::Vectors>::run,
+                    Elements::add_fixed};
 
 }  // namespace halo

@@ -1,13 +1,12 @@
 // The kernels for AVX-512 (F, BW, VL, DQ) with VNNI; kernels.h says what this file must not do.
+#include "kernels/attention.h"
 #include "kernels/avx512/activations.h"
-#include "kernels/avx512/attention.h"
-#include "kernels/avx512/elementwise.h"
 #include "kernels/avx512/plain.h"
 #include "kernels/avx512/q45_k.h"
 #include "kernels/avx512/q4_0.h"
 #include "kernels/avx512/q6_k.h"
 #include "kernels/avx512/q8_0.h"
-#include "kernels/scalar.h"
+#include "kernels/elementwise.h"
 
 namespace halo {
 
@@ -37,9 +36,14 @@ const Product* product(Type type) {
   return nullptr;
 }
 
+using Rounded = Activations<avx512::Rounding>;
+using Elements = Elementwise<avx512::Vectors>;
+
 }  // namespace
 
-const Kernels kAvx512{"avx512",         product,           avx512::quantize, avx512::prepare,
-                      avx512::silu_mul, avx512::attention, avx512::add_fixed};
+const Kernels kAvx512{"avx512",           product,
+                      Rounded::quantize,  Rounded::prepare,
+                      Elements::silu_mul, BlockedAttention<avx512::Vectors>::run,
+                      Elements::add_fixed};
 
 }  // namespace halo

@@ -142,6 +142,9 @@ static inline void unpack_q6(const BlockQ6_K& b, uint8_t* q) {
 }
 
 // ---- activations as products read them: made once per sync from the bytes that travelled
+//
+// Values are -127 to 127: quantisers make no others, and a -128 in a message becomes -127 (products may negate a value,
+// or add up pairs of products in 16 bits). Weights may be -128.
 
 struct PreparedQ8 {  // of a Q8_0 block
   int8_t values[32];

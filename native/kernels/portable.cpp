@@ -6,7 +6,12 @@
 
 namespace halo {
 
-const Kernels kPortable{"portable",         portable::product,   portable::quantize, portable::prepare,
-                        portable::silu_mul, portable::attention, portable::add_fixed};
+const Kernels kPortable{"portable",
+                        portable::product,
+                        Activations<portable::Rounding>::quantize,
+                        Activations<portable::Rounding>::prepare,
+                        portable::silu_mul,
+                        portable::attention,
+                        portable::add_fixed};
 
 }  // namespace halo

@@ -11,7 +11,7 @@ namespace halo {
 
 namespace {
 
-constexpr Micros kFloor = 1000;       // of every wait, beyond the round trip
+constexpr Micros kFloor = 500;        // of every wait, beyond the round trip
 constexpr Micros kAckDelay = 300;     // an acknowledgement waits so long for a packet that carries it
 constexpr Micros kRunGap = 300;       // at least, between fragments of a run; then its end was lost
 constexpr Micros kLongRunGap = 1000;  // the same for runs that are sent in parts

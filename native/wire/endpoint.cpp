@@ -257,12 +257,22 @@ void Endpoint::address(const Outbox& out, std::vector<Address>& targets) const {
   for (size_t i = targets.size(); i < out.size(); ++i) targets.push_back(peers_[out[i].peer]->address);
 }
 
+// The first packet of each peer, then the second of each, and so on: the parity of one does not delay the data of
+// another.
 void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
   mmsghdr headers[kBatch];
   iovec parts[kBatch];
+  std::vector<std::pair<int, int>> order;  // (how many of its peer go before, which)
+  order.reserve(out.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool goes_on = i > 0 && out[i].peer == out[i - 1].peer;
+    order.emplace_back(goes_on ? order.back().first + 1 : 0, static_cast<int>(i));
+  }
+  std::sort(order.begin(), order.end());
   for (size_t done = 0; done < out.size();) {
     int count = 0;
-    for (size_t i = done; i < out.size() && count < kBatch; ++i, ++count) {
+    for (size_t next = done; next < out.size() && count < kBatch; ++next, ++count) {
+      const int i = order[next].second;
       const Packet& packet = out[i].packet;
       parts[count] = {const_cast<uint8_t*>(packet.bytes), packet.size};
       headers[count].msg_hdr = {};

@@ -15,7 +15,7 @@ namespace {
 constexpr double kRepairShare = 0.005;  // of messages that may need a second try
 constexpr size_t kPacketCost = 400;  // bytes that a packet is worth beyond its own, in time of the medium and of CPUs
 constexpr int kFineCuts = 16;        // fragments up to which finer cuts are looked at
-constexpr int kSlow = 1024, kFast = 128;  // packets over which loss is averaged
+constexpr int kSlow = 2048, kFast = 128;  // packets over which loss is averaged
 constexpr int kRuns = 16;                 // of lost packets, over which their length is averaged
 
 // Probability that more than `spare` of `n` packets are lost on a Gilbert-Elliott link (lost packets come in runs of
@@ -76,13 +76,15 @@ void LossMeter::received(uint64_t number) {
 
 void LossMeter::judge(bool arrived) {
   const double x = arrived ? 0.0 : 1.0;
+  // Packets that are lost together tell less than as many that are lost one by one.
+  const int fast = std::min(static_cast<int>(kFast * burst_), kSlow / 2);
   samples_ = std::min(samples_ + 1, kSlow);
-  fast_ += (x - fast_) / std::min(samples_, kFast);
+  fast_ += (x - fast_) / std::min(samples_, fast);
   loss_ += (x - loss_) / samples_;
-  if (samples_ > kFast && (fast_ > 1.5 * loss_ + 0.01 || fast_ < loss_ / 4 - 0.001)) {
+  if (samples_ > fast && (fast_ > 1.5 * loss_ + 0.01 || fast_ < loss_ / 4 - 0.001)) {
     loss_ = fast_;  // the link has changed: the average begins anew with the last packets
-    samples_ = kFast;
-    runs_ = std::min(runs_, 2);
+    samples_ = fast;
+    runs_ = std::min(runs_, kRuns / 4);
   }
   if (!arrived && !last_lost_) {  // a run begins
     runs_ = std::min(runs_ + 1, kRuns);
@@ -93,24 +95,39 @@ void LossMeter::judge(bool arrived) {
   last_lost_ = !arrived;
 }
 
-int parity_for(int data, const Loss& loss) {
-  if (loss.share <= 0.0) return 0;
+namespace {
+
+struct Protection {
+  int parity;
+  double failure;  // probability that the fragments do not suffice
+};
+
+Protection protection_of(int data, const Loss& loss) {
+  if (loss.share <= 0.0) return {0, 0.0};
   const Loss bounded{std::min(loss.share, 0.5), loss.burst};
-  int parity = 0;
-  while (parity < kMaxParity && more_lost_than(parity, data + parity, bounded) > kRepairShare) ++parity;
-  return parity;
+  for (int parity = 0;; ++parity) {
+    const double failure = more_lost_than(parity, data + parity, bounded);
+    if (failure <= kRepairShare || parity == kMaxParity) return {parity, failure};
+  }
 }
+
+}  // namespace
+
+int parity_for(int data, const Loss& loss) { return protection_of(data, loss).parity; }
 
 Sending sending_of(size_t length, const Loss& loss) {
   const Cut fewest = cut(length);
-  Sending best{fewest, parity_for(fewest.data, loss)};
+  const Protection with_fewest = protection_of(fewest.data, loss);
+  Sending best{fewest, with_fewest.parity};
   if (best.parity == 0 || fewest.data > kFineCuts) return best;
   const auto cost = [](const Sending& s) {
     return (s.cut.data + s.parity) * (s.cut.bytes + kPacketBytes + kPacketCost);
   };
   for (int more = 1; more <= 2; ++more) {
     const Cut finer = cut(length, fewest.data + more);
-    const Sending other{finer, parity_for(finer.data, loss)};
+    const Protection protection = protection_of(finer.data, loss);
+    if (protection.failure > std::max(kRepairShare, with_fewest.failure)) continue;
+    const Sending other{finer, protection.parity};
     if (cost(other) < cost(best)) best = other;
   }
   return best;

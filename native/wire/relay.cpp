@@ -137,8 +137,10 @@ void Relay::send(const std::vector<const Outstanding*>& requests) {
 
 void Relay::scatter(const Scatter& s) {
   const SyncInput& in = *s.input;
-  const int step = rows_per_message(s, options_.max_message);
   const uint64_t datagrams = over_datagrams();
+  // Fragments interleave, so long messages block nothing, and more rows at once are computed faster.
+  const bool all = __builtin_popcountll(datagrams) == workers() && options_.max_message >= RelayOptions().max_message;
+  const int step = rows_per_message(s, all ? Channel::kMaxMessage : options_.max_message);
   std::vector<const Outstanding*> requests;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -423,7 +425,13 @@ void Relay::expel(int worker, const std::string& reason) {
   expelled_[worker] = true;
 }
 
-double Relay::probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
+std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll) {
+  std::vector<double> seconds;
+  for (int i = 0; i < syncs; ++i) seconds.push_back(probe_once(payload, reply_bytes, poll));
+  return seconds;
+}
+
+double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
   const auto start = Clock::now();
   const uint64_t datagrams = over_datagrams();
   std::vector<const Outstanding*> requests;

@@ -68,11 +68,14 @@ class Relay : public Exchange {
   std::vector<LinkState> links() const;
   EndpointCounters endpoint_counters() const;
 
-  // Seconds that one sync without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from each.
-  double probe(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);
+  // Seconds that each of `syncs` syncs without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from
+  // each.
+  std::vector<double> probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll);
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  double probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);
 
   struct Outstanding {
     uint64_t id;

@@ -7,15 +7,17 @@ from tests.conftest import TinyModel
 
 
 def test_a_model_is_measured_with_every_case(tiny_model: TinyModel) -> None:
-    report = bench_model(tiny_model("Q8_0"), threads=[1], rounds=1, context=64)
+    report = bench_model(tiny_model("Q8_0"), threads=[1], rounds=1, context=64, processes=2)
     assert [figure["case"] for figure in report["results"]] == ["prompt", "token", "long"]
     assert all(figure["value"] > 0 for figure in report["results"])
     assert (report["group"]["groups"], report["group"]["neurons"]) == (5, 32)
     assert report["group"]["ratio"] > 0
+    (together,) = report["processes"]
+    assert together["processes"] == 2 and together["threads"] == 1 and together["value"] > 0
 
 
 def test_kernels_are_measured_as_documented() -> None:
     report = bench_kernels("portable", rounds=1, types=["Q4_0"], cases=["hot"])
     (figure,) = report["kernels"]
-    assert set(figure) == {"type", "case", "gb_s", "gflop_s", "llama_cpp_gb_s", "ratio"}
+    assert set(figure) == {"type", "case", "gb_s", "gflop_s", "llama_cpp_gb_s", "llama_cpp_best", "ratio"}
     assert figure["gb_s"] > 0 and report["isa"] == "portable" and report["bandwidth_gb_s"] > 0

@@ -98,10 +98,13 @@ class Relay:
                     self.post([(worker, 1, message) for worker in late])
             return dict(self.replies)
 
-    def probe(self, payload, reply_bytes):
-        start = time.perf_counter()
-        self.round(bytes(payload))
-        return time.perf_counter() - start
+    def probe(self, payload, reply_bytes, syncs):
+        seconds = []
+        for _ in range(syncs):
+            start = time.perf_counter()
+            self.round(bytes(payload))
+            seconds.append(time.perf_counter() - start)
+        return seconds
 
     def _check(self):
         if self.cancelled:

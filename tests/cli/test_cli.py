@@ -19,7 +19,7 @@ pytest.importorskip("halo._native")
 
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
-from halo.cli import execute, options, parser
+from halo.cli import execute, generate, options, parser
 from halo.errors import BrokerError, ModelError
 from halo.model import demo_model
 
@@ -253,8 +253,9 @@ def test_workers_change_the_figures_and_not_the_text(hub_extra, model):
     assert [d["name"] for d in shared["devices"]] == ["hub", "worker-1", "worker-2"]
     assert all(0.2 < d["share"] < 0.5 for d in shared["devices"])
     assert shared["totals"]["bytes_received"] > 0
-    for key in ("tokens", "prompt_tokens", "tokens_per_s", "time_to_first_token_s", "model", "partials"):
+    for key in ("tokens", "prompt_tokens", "tokens_per_s", "time_to_first_token_s", "model", "partials", "transport"):
         assert key in shared
+    assert [d.get("link", {}).get("transport") for d in shared["devices"]] == [None, "udp", "udp"]
 
 
 def test_partials_plan_share_and_pace_are_options(hub_extra, model):
@@ -287,6 +288,66 @@ def test_a_cell_at_a_broker(hub_extra, model, broker, worker):
     worker.send_signal(signal.SIGINT)
     assert worker.wait(5) == 0
     assert "no workers" in halo("devices", "--broker", broker).stdout
+
+
+def watching(broker, *options, **streams):
+    return subprocess.Popen([*HALO, "devices", "--broker", broker, "--watch", *options], **streams)
+
+
+def test_devices_follows_the_cell_until_ctrl_c(hub_extra, model, broker, worker):
+    process = watching(broker, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert json.loads(process.stdout.readline())["devices"][0]["link"] is None
+    hub = generating(model, broker)
+    seen = (json.loads(line)["devices"][0]["link"] for line in process.stdout)
+    link = next(link for link in seen if link is not None and link["rtt_ms"] is not None)
+    assert (link["transport"], link["reason"]) == ("udp", "")
+    assert link["address"].startswith("127.0.0.1:")
+    hub.kill()
+    hub.communicate()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_terminal_that_followed_the_cell_is_left_clean(broker):
+    ours, terminal = os.openpty()
+    process = watching(broker, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    shown = b""
+    while shown.count(b"no hub") < 2:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    with contextlib.suppress(OSError):  # the terminal is gone
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    assert b"\x1b[2A" in shown  # the second picture replaced the first
+    assert shown.rfind(b"\x1b[?7h") > shown.rfind(b"\x1b[?7l")
+    assert b"Traceback" not in shown
+
+
+def test_what_followed_the_cell_ends_with_its_reader(broker):
+    process = watching(broker, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(10) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_the_last_line_tells_of_links_only_where_they_are_not_as_they_should_be():
+    def told(*links):
+        devices = [{"name": f"pi{i}", "share": 0.5, "link": link} for i, link in enumerate(links)]
+        report = {"tokens": 5, "tokens_per_s": 1.0, "time_to_first_token_s": None, "devices": devices}
+        return generate._summary(report).partition("50%, pi1 50%")[2]
+
+    good = {"transport": "udp", "loss_to": 0.002, "loss_from": None, "reason": ""}
+    lossy = good | {"loss_from": 0.053}
+    asked = {"transport": "mqtt", "loss_to": None, "loss_from": None, "reason": ""}
+    assert told(good, good) == told(asked, asked) == ""
+    assert told(good, lossy) == "; 2 workers over udp, loss up to 5.3%"
+    assert told(good, asked | {"reason": "not answered"}) == "; 1 worker over udp, 1 over mqtt (pi1)"
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

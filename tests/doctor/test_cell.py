@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from halo.cell.messages import Lease, ModelId, Profile, encode
+from halo.cell.messages import DatagramPlace, Lease, Link, Links, ModelId, Profile, encode
 from halo.cell.view import View
 from halo.doctor.cell import examine_cell
 from halo.doctor.models import ModelFile
@@ -18,6 +18,7 @@ LEASE = Lease(session="0" * 16, hub="pi1", model=ONE, n_ctx=2048, slots=1, parti
 WORKER = Profile(
     name="pi2", incarnation="1" * 16, isa="neon", threads=4, cores=4, memory_bytes=4 << 30, exchanges=["mqtt"],
     model=ONE, session="", state="idle", reason="",
+    datagrams=DatagramPlace(key="c" * 64, ciphers=["chacha20-poly1305"], port=40000, addresses=["192.0.2.2"]),
 )  # fmt: skip
 
 
@@ -25,8 +26,9 @@ def worker(name, **changes):
     return msgspec.structs.replace(WORKER, name=name, **changes)
 
 
-def examined(*workers, lease=LEASE, model=None, foreign=None):
+def examined(*workers, lease=LEASE, model=None, foreign=None, links=None):
     view = View(lease=lease, beating=True, foreign_hub=foreign)
+    view.links = None if links is None else Links(session="0" * 16, links=links)
     for profile in workers:
         assert view.roster.hear(profile.name, encode(profile))
     return {finding.name: finding for finding in examine_cell(view, model)}
@@ -63,10 +65,10 @@ def test_no_name_from_the_network_gets_into_a_command():
 
 def test_other_versions_of_the_protocol_are_bad():
     view = View()
-    view.roster.hear("pi9", b'{"protocol":2}')
+    view.roster.hear("pi9", b'{"protocol":9}')
     found = {f.name: f for f in examine_cell(view)}["cell-versions"]
-    assert found.status == "bad" and "pi9: its protocol is version 2" in found.measured
-    assert examined(lease=None, foreign="its protocol is version 2")["cell-versions"].status == "bad"
+    assert found.status == "bad" and "pi9: its protocol is version 9" in found.measured
+    assert examined(lease=None, foreign="its protocol is version 9")["cell-versions"].status == "bad"
 
 
 def test_a_worker_that_refuses_for_another_reason_is_named():
@@ -78,3 +80,21 @@ def test_a_worker_too_small_for_the_model_is_bad():
     found = examined(worker("pi2"), worker("pi3", memory_bytes=1 << 30), model=file("a" * 64, 2 * 10**9))
     assert found["cell-memory"].status == "bad" and found["cell-memory"].measured.startswith("pi3 (1.1 GB)")
     assert found["cell-memory"].mend[-1] == "llama-quantize --allow-requantize 'my model.gguf' smaller.gguf Q4_0"
+
+
+def test_a_worker_that_datagrams_do_not_reach_is_named_with_the_hubs_reason():
+    reached = Link(name="pi2", transport="udp", address="192.0.2.2:40000")
+    silent = Link(name="pi3", transport="mqtt", reason="datagrams to it are not answered")
+    found = examined(worker("pi2"), worker("pi3"), links=[reached, silent])["cell-datagrams"]
+    assert (found.status, found.measured) == ("warn", "pi3: datagrams to it are not answered")
+    assert examined(worker("pi2"), links=[reached])["cell-datagrams"].status == "ok"
+
+
+def test_a_hub_that_was_told_to_use_mqtt_is_as_the_user_wants_it():
+    found = examined(worker("pi2"), links=[Link(name="pi2", transport="mqtt")])["cell-datagrams"]
+    assert found.status == "ok" and "--transport mqtt" in found.measured
+
+
+def test_without_a_hub_a_worker_that_offers_no_datagrams_is_named():
+    found = examined(worker("pi2"), worker("pi3", datagrams=None), lease=None)["cell-datagrams"]
+    assert (found.status, found.measured) == ("warn", "pi3: it offers none")

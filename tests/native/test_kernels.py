@@ -115,6 +115,39 @@ def test_every_variant_quantises_to_the_same_bytes(isa: str, form: int) -> None:
     assert _native.Kernels(isa).quantize(form, x) == _native.Kernels("portable").quantize(form, x)
 
 
+def extreme_weights(kind: int, rows: int, columns: int) -> bytes:
+    """Blocks whose quants are all ones in the first row, all zeros in the second, ... : the ends of their range."""
+    block, size, _ = TYPES[kind]
+    blocks = np.empty((rows, columns // block, size), np.uint8)
+    blocks[:] = np.resize(np.array([0xFF, 0x00, 0x80, 0x7F], np.uint8), rows)[:, None, None]
+    for at in SCALES_AT[kind]:
+        blocks[:, :, at : at + 2] = np.float16([0.25]).view(np.uint8)
+    return blocks.tobytes()
+
+
+@everywhere
+@pytest.mark.parametrize("kind", [Q4_0, Q8_0, Q4_K, Q5_K, Q6_K])
+@pytest.mark.parametrize("t", [1, 9])
+def test_the_ends_of_every_range_are_computed_right(isa: str, kind: int, t: int) -> None:
+    """Weights of -128, and activations of -128, which no quantiser makes but a message may: they count as -127."""
+    rows, columns = 20, 512
+    form, kernels = TYPES[kind][2], _native.Kernels(isa)
+    values = np.resize(np.array([-128, 127, -128, -127, -128], np.int8), columns)
+    values[: columns // 2] = -128
+    at, size = (2, 34) if form == Q8_0 else (4, 292)
+    travels = np.zeros((columns // (32 if form == Q8_0 else 256), size), np.uint8)
+    travels[:, :at] = (np.float16([1.0]) if form == Q8_0 else np.float32([1.0])).view(np.uint8)
+    travels[:, at : at + columns // len(travels)] = values.view(np.uint8).reshape(len(travels), -1)
+    x = kernels.prepare(form, columns, travels.tobytes() * t)
+    assert np.array_equal(x, _native.Kernels("portable").prepare(form, columns, travels.tobytes() * t))
+
+    data = extreme_weights(kind, rows, columns)
+    y = np.empty((t, rows), np.float32)
+    kernels.pack(kind, rows, columns, data).multiply(x, 0, y)
+    truth = exact(kind, data, rows) @ np.maximum(values, -127).astype(np.float64)
+    assert np.allclose(y, truth, rtol=1e-5, atol=1e-5 * np.abs(truth).max())
+
+
 @pytest.mark.parametrize("form", [Q8_0, Q8_K])
 def test_quantising_is_as_precise_as_8_bits(form: int) -> None:
     x = activations(4, 1024)
@@ -192,6 +225,11 @@ def test_bad_shapes_are_refused() -> None:
         kernels.pack(Q4_0, 2, 32, memoryview(bytes(40))[1:])
     with pytest.raises(ValueError, match="blocks"):
         matrix.prepare(np.ones((2, 33), np.float32))
+    for n, travels in [(64, bytes(67)), (64, b""), (33, bytes(34)), (0, b"")]:
+        with pytest.raises(ValueError, match="blocks"):
+            kernels.prepare(Q8_0, n, travels)
+    with pytest.raises(ValueError, match="format"):
+        kernels.prepare(Q4_0, 32, bytes(18))
     with pytest.raises(ValueError, match=r"known here: .*portable"):
         _native.Kernels("sse9")
 

@@ -1,30 +1,57 @@
-"""The native code under AddressSanitizer and UBSan: buffers of exactly their size, every variant, hostile messages."""
+"""The native code under AddressSanitizer and UBSan: buffers of exactly their size, every variant, whole models, hostile
+messages."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.native.sanitized import built, needs_cmake
+from halo import _native
 
-_FUZZ_RUNS = 40_000  # about 10 s
+ROOT = Path(__file__).resolve().parents[2]
+_FUZZ_RUNS = 40_000  # some 10 s
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake and a compiler"),
+    pytest.mark.timeout(600),
+]
 
 
-@needs_cmake
-@pytest.mark.timeout(600)
-def test_nothing_reads_or_writes_beyond_its_buffers() -> None:
-    done = subprocess.run([built("sanitized")], capture_output=True, text=True, timeout=150, check=False)
+@pytest.fixture(scope="module")
+def sanitized() -> Path:
+    """The program; its build is kept between runs, so that only what changed is compiled again."""
+    build = ROOT / "build" / "sanitized"
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DHALO_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return build / "sanitized"
+
+
+def run(*command: Path | str, isa: str = "") -> None:
+    environment = {**os.environ, "HALO_ISA": isa}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0 and done.stdout == "ok\n", done.stderr[-4000:]
 
 
-@needs_cmake
-@pytest.mark.timeout(600)
-def test_no_datagram_packet_or_message_does_harm(tmp_path: Path) -> None:
+def test_nothing_reads_or_writes_beyond_its_buffers(sanitized: Path) -> None:
+    run(sanitized)
+
+
+@pytest.mark.parametrize("isa", _native.variants()[1:])  # the first one is what `sanitized` itself takes
+def test_whole_models_and_hostile_messages_stay_within_memory(sanitized: Path, isa: str) -> None:
+    run(sanitized, "models", isa=isa)
+
+
+def test_no_datagram_packet_or_message_does_harm(sanitized: Path, tmp_path: Path) -> None:
     """native/tests/fuzz_driver.cpp says how to go on for longer than this."""
     kept = tmp_path / "input"
-    command = [built("fuzz"), str(_FUZZ_RUNS), kept]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
-    last = kept.read_bytes().hex() if kept.exists() else ""
-    assert done.returncode == 0 and done.stdout == "ok\n", f"{done.stderr[-4000:]}\nthe input: {last}"
+    try:
+        run(sanitized.with_name("fuzz"), str(_FUZZ_RUNS), kept)
+    except AssertionError as error:
+        error.add_note(f"the input was {kept.read_bytes().hex() if kept.exists() else 'none'}")
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,28 @@ def test_packed_weights_are_not_in_memory_twice(kind: str, tmp_path: Path) -> No
     path = write_tiny(tmp_path / "larger.gguf", kind, Shape(d=2048, n_layers=2, n_heads=16, n_kv_heads=4, ff=8192))
     done = subprocess.run([sys.executable, "-c", RESIDENT, path], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 1.05 * path.stat().st_size + (2 << 20)
+
+
+THREADS = """
+import re, resource, sys
+from pathlib import Path
+from halo import _native
+from halo.model import open_model
+worker = _native.Worker(open_model(sys.argv[1]).native, 256)
+used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), used + (64 << 20)))  # stacks of a few threads
+try:
+    worker.open(1, 64, 1)
+except _native.NativeError as e:
+    print(e)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_threads_that_the_system_refuses_are_an_error_that_says_how_many_there_were(tiny_model: TinyModel) -> None:
+    path = tiny_model("Q4_0")
+    done = subprocess.run([sys.executable, "-c", THREADS, path], capture_output=True, text=True, check=False)
+    assert re.fullmatch(r"the system gives only \d+ of 256 threads \(.+\): ask for fewer\n", done.stdout), done.stderr
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])

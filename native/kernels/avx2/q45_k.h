@@ -39,6 +39,7 @@ template <typename Layout, typename Decode>
 struct Q45_K {
   using Panel = Layout;
   static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8K);
+  static constexpr int kTile = 4;
 
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m256* sums) {
@@ -86,8 +87,8 @@ struct Q45_K {
 using Q4_K = Q45_K<PanelQ4_K<kRows>, DecodeQ4>;
 using Q5_K = Q45_K<PanelQ5_K<kRows>, DecodeQ5>;
 
-constexpr Product kQ4_K = panel_product<Q4_K, Q4_K::Panel>();
-constexpr Product kQ5_K = panel_product<Q5_K, Q5_K::Panel>();
+constexpr Product kQ4_K = panel_product<Q4_K>();
+constexpr Product kQ5_K = panel_product<Q5_K>();
 
 }  // namespace avx2
 }  // namespace

@@ -10,6 +10,7 @@ namespace avx2 {
 struct Q4_0 {
   using Panel = PanelQ4_0<kRows>;
   static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8);
+  static constexpr int kTile = 4;
 
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m256* sums) {
@@ -32,7 +33,7 @@ struct Q4_0 {
   }
 };
 
-constexpr Product kQ4_0 = panel_product<Q4_0, Q4_0::Panel>();
+constexpr Product kQ4_0 = panel_product<Q4_0>();
 
 }  // namespace avx2
 }  // namespace

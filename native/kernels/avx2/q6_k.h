@@ -11,6 +11,7 @@ namespace avx2 {
 struct Q6_K {
   using Panel = PanelQ6_K<kRows>;
   static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8K);
+  static constexpr int kTile = 4;
 
   // Run `run` (0 .. 3) of the quarter at w: q[j] has values 4j .. 4j + 3.
   static void decode(const uint8_t* w, int run, __m256i* q) {
@@ -52,7 +53,7 @@ struct Q6_K {
   }
 };
 
-constexpr Product kQ6_K = panel_product<Q6_K, Q6_K::Panel>();
+constexpr Product kQ6_K = panel_product<Q6_K>();
 
 }  // namespace avx2
 }  // namespace

@@ -11,6 +11,7 @@ namespace avx2 {
 struct Q8_0 {
   using Panel = PanelQ8_0<kRows, 0>;
   static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8);
+  static constexpr int kTile = 4;
 
   template <int T>
   static void block(const uint8_t* w, const uint8_t* const* xs, __m256* sums) {
@@ -35,7 +36,7 @@ struct Q8_0 {
   }
 };
 
-constexpr Product kQ8_0 = panel_product<Q8_0, Q8_0::Panel>();
+constexpr Product kQ8_0 = panel_product<Q8_0>();
 
 }  // namespace avx2
 }  // namespace

@@ -1,4 +1,5 @@
-// Small things that all AVX2 kernels use: masked ends, conversions, sums over lanes.
+// Vectors of 8 floats: what attention, panels and element-wise operations are made of, and masked ends, conversions and
+// sums over lanes.
 #pragma once
 
 #include <immintrin.h>
@@ -57,13 +58,69 @@ inline float largest_lane(__m256 v) {
   return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
 }
 
-// The sum of 16 signed bytes.
-inline int add_bytes(__m128i v) {
-  const __m128i two = _mm_maddubs_epi16(_mm_set1_epi8(1), v);
-  const __m128i four = _mm_madd_epi16(two, _mm_set1_epi16(1));
-  const __m128i eight = _mm_add_epi32(four, _mm_srli_si128(four, 8));
-  return _mm_cvtsi128_si32(_mm_add_epi32(eight, _mm_srli_si128(eight, 4)));
-}
+struct Vectors {
+  using Vector = __m256;
+  using Part = int;      // how many of the first lanes
+  using Rows = __m256i;  // any run of lanes
+  static constexpr int kLanes = 8, kQueries = 2;
+
+  static Part first(int n) { return n; }
+  static Rows between(int begin, int end) { return _mm256_andnot_si256(first_lanes(begin), first_lanes(end)); }
+  static Vector set(float f) { return _mm256_set1_ps(f); }
+  static Vector load(const float* p) { return avx2::load(p); }
+  static Vector load(const float* p, Part n) { return load_first(p, n); }
+  static Vector load_f16(const uint16_t* p, Part n) { return _mm256_cvtph_ps(load_first16(p, n)); }
+  static void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
+  static void store(float* p, Vector v, Part n) { store_first(p, n, v); }
+  static void store_rows(float* p, Vector v, Rows rows) { _mm256_maskstore_ps(p, rows, v); }
+  static Vector negative(Vector v) { return _mm256_xor_ps(v, _mm256_set1_ps(-0.0f)); }
+  static Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+  static Vector mul(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+  static Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+  static Vector div(Vector a, Vector b) { return _mm256_div_ps(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
+  static Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
+  static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vector add(Vector a, Vector b, Part n) {
+    return _mm256_add_ps(a, _mm256_and_ps(b, _mm256_castsi256_ps(first_lanes(n))));
+  }
+  static Vector max(Vector a, Vector b, Part n) {
+    return _mm256_blendv_ps(a, _mm256_max_ps(a, b), _mm256_castsi256_ps(first_lanes(n)));
+  }
+  static float largest_lane(Vector v) { return avx2::largest_lane(v); }
+  static float add_lanes(Vector v) { return avx2::add_lanes(v); }
+
+  // The sums over lanes of four vectors.
+  static void add_lanes(const Vector* v, float* out) {
+    const Vector ab = _mm256_add_ps(_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
+    const Vector cd = _mm256_add_ps(_mm256_unpacklo_ps(v[2], v[3]), _mm256_unpackhi_ps(v[2], v[3]));
+    const Vector all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+  }
+
+  // Where a < b: yes, elsewhere (NaN too): no.
+  static Vector where_less(Vector a, Vector b, Vector yes, Vector no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+
+  // v * 2^n for integers n, in two factors: n = 128 does not leave the exponent's range.
+  static Vector times_power_of_2(Vector v, Vector n) {
+    const __m256i k = _mm256_cvttps_epi32(n), half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
+    const __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    const __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(v, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+  }
+
+  // sum += v to the nearest integer, ties to even, where |v| <= limit; whether that is everywhere. Lanes beyond n are
+  // 0.
+  static bool add_rounded(Vector v, Vector limit, int32_t* sum, Part n) {
+    const __m256i m = first_lanes(n);
+    const __m256 ok = _mm256_cmp_ps(abs(v), limit, _CMP_LE_OQ);
+    const __m256i rounded = _mm256_and_si256(_mm256_cvtps_epi32(v), _mm256_castps_si256(ok));
+    _mm256_maskstore_epi32(sum, m, _mm256_add_epi32(_mm256_maskload_epi32(sum, m), rounded));
+    return _mm256_movemask_ps(ok) == 255;
+  }
+};
 
 }  // namespace avx2
 }  // namespace

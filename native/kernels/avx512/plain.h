@@ -2,8 +2,7 @@
 // of sums, added across lanes at the end.
 #pragma once
 
-#include <immintrin.h>
-
+#include "kernels/avx512/vector.h"
 #include "kernels/kernels.h"
 #include "kernels/packing.h"
 
@@ -11,10 +10,8 @@ namespace halo {
 namespace {
 namespace avx512 {
 
-inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1); }
-
-// How 16 weights become floats; `load_pair` reads 32. A whole cache line is loaded at once where that holds 32: loads
-// are what limits these products.
+// How 16 weights become floats; `load_pair` reads 32, `load_half` 8. For pairs a whole cache line is loaded at once
+// where that holds 32: loads are what limits the products of prompts.
 struct F32 {
   static constexpr size_t kBytes = 4;
   static __m512 load(const uint8_t* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
@@ -22,6 +19,8 @@ struct F32 {
     v[0] = _mm512_loadu_ps(p);
     v[1] = _mm512_loadu_ps(p + 64);
   }
+  static __m256 load_half(const uint8_t* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
+  static __m256 load_half(const uint8_t* p, __mmask8 m) { return _mm256_maskz_loadu_ps(m, p); }
 };
 
 // Keeps the compiler from loading parts of a value again where they are used.
@@ -35,7 +34,7 @@ inline __m512 loaded_once(__m512 v) {
   return v;
 }
 
-template <__m512 (*Widen)(__m256i)>
+template <__m512 (*Widen)(__m256i), __m256 (*WidenHalf)(__m128i)>
 struct Half {
   static constexpr size_t kBytes = 2;
   static __m512 load(const uint8_t* p, __mmask16 m) { return Widen(_mm256_maskz_loadu_epi16(m, p)); }
@@ -44,21 +43,20 @@ struct Half {
     v[0] = Widen(_mm512_castsi512_si256(both));
     v[1] = Widen(_mm512_extracti64x4_epi64(both, 1));
   }
+  static __m256 load_half(const uint8_t* p) { return WidenHalf(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static __m256 load_half(const uint8_t* p, __mmask8 m) { return WidenHalf(_mm_maskz_loadu_epi16(m, p)); }
 };
 
 inline __m512 widen_f16(__m256i v) { return _mm512_cvtph_ps(v); }
 inline __m512 widen_bf16(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
 
-using F16 = Half<widen_f16>;
-using BF16 = Half<widen_bf16>;
-
-// In a fixed order, which no compiler chooses.
-inline float add_lanes(__m512 v) {
-  const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-  const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-  const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+inline __m256 widen_half_f16(__m128i v) { return _mm256_cvtph_ps(v); }
+inline __m256 widen_half_bf16(__m128i v) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
 }
+
+using F16 = Half<widen_f16, widen_half_f16>;
+using BF16 = Half<widen_bf16, widen_half_bf16>;
 
 constexpr int kChains = 4;              // vectors of sums of each (row, activation row): hides the adder's latency
 constexpr int kColumns = 16 * kChains;  // that one step takes
@@ -129,35 +127,33 @@ void plain_rows(const uint8_t* w, size_t w_stride, const uint8_t* x, size_t x_st
   }
 }
 
-// All rows of the slice with one row of activations, in the order of plain_tile's sums. Written out: this loop waits
-// for memory, and the fewer instructions it has the further the processor looks ahead.
+// All rows of the slice with one row of activations, in halves of the vectors of plain_tile and the same order of sums:
+// 256-bit loads measured 1.4 times the speed of 512-bit ones, from memory and from the cache (Zen 4).
 template <typename W>
 void one_activation_row(const Slice& w, const float* x, float* y) {
   const int n = w.columns;
   for (int r = w.row_begin; r < w.row_end; ++r, ++y) {
     const uint8_t* row = w.data + r * w.panel_bytes;
-    __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    __m256 s[2 * kChains];  // halves of the chains
+    for (__m256& half : s) half = _mm256_setzero_ps();
     int i = 0;
     for (; i + kColumns <= n; i += kColumns) {
-      __m512 v[4];
-      W::load_pair(row + i * W::kBytes, v);
-      s0 = _mm512_fmadd_ps(v[0], _mm512_loadu_ps(x + i), s0);
-      s1 = _mm512_fmadd_ps(v[1], _mm512_loadu_ps(x + i + 16), s1);
-      W::load_pair(row + (i + 32) * W::kBytes, v + 2);
-      s2 = _mm512_fmadd_ps(v[2], _mm512_loadu_ps(x + i + 32), s2);
-      s3 = _mm512_fmadd_ps(v[3], _mm512_loadu_ps(x + i + 48), s3);
+#pragma GCC unroll 8
+      for (int c = 0; c < 2 * kChains; ++c) {
+        s[c] = _mm256_fmadd_ps(W::load_half(row + (i + 8 * c) * W::kBytes), _mm256_loadu_ps(x + i + 8 * c), s[c]);
+      }
     }
     if (i < n) {
-      const auto add = [&](__m512 sum, int from) {
-        const __mmask16 rest = first_lanes(n - from);
-        return _mm512_fmadd_ps(W::load(row + from * W::kBytes, rest), _mm512_maskz_loadu_ps(rest, x + from), sum);
-      };
-      s0 = add(s0, i);
-      s1 = add(s1, i + 16);
-      s2 = add(s2, i + 32);
-      s3 = add(s3, i + 48);
+#pragma GCC unroll 8
+      for (int c = 0; c < 2 * kChains; ++c) {
+        const int from = i + 8 * c;
+        const auto rest = static_cast<__mmask8>(first_lanes(n - from));
+        s[c] = _mm256_fmadd_ps(W::load_half(row + from * W::kBytes, rest), _mm256_maskz_loadu_ps(rest, x + from), s[c]);
+      }
     }
-    *y = add_lanes(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
+    const __m256 low = _mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[4], s[6]));
+    const __m256 high = _mm256_add_ps(_mm256_add_ps(s[1], s[3]), _mm256_add_ps(s[5], s[7]));
+    *y = add_lanes(low, high);
   }
 }
 

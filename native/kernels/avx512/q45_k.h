@@ -90,8 +90,8 @@ struct DecodeQ5 {
 using Q4_K = Q45_K<PanelQ4_K<kRows>, DecodeQ4>;
 using Q5_K = Q45_K<PanelQ5_K<kRows>, DecodeQ5>;
 
-constexpr Product kQ4_K = panel_product<Q4_K, Q4_K::Panel>();
-constexpr Product kQ5_K = panel_product<Q5_K, Q5_K::Panel>();
+constexpr Product kQ4_K = panel_product<Q4_K>();
+constexpr Product kQ5_K = panel_product<Q5_K>();
 
 }  // namespace avx512
 }  // namespace

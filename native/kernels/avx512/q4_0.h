@@ -31,7 +31,7 @@ struct Q4_0 {
   }
 };
 
-constexpr Product kQ4_0 = panel_product<Q4_0, Q4_0::Panel>();
+constexpr Product kQ4_0 = panel_product<Q4_0>();
 
 }  // namespace avx512
 }  // namespace

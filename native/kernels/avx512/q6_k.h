@@ -50,7 +50,7 @@ struct Q6_K {
   }
 };
 
-constexpr Product kQ6_K = panel_product<Q6_K, Q6_K::Panel>();
+constexpr Product kQ6_K = panel_product<Q6_K>();
 
 }  // namespace avx512
 }  // namespace

@@ -26,7 +26,7 @@ struct Q8_0 {
   }
 };
 
-constexpr Product kQ8_0 = panel_product<Q8_0, Q8_0::Panel>();
+constexpr Product kQ8_0 = panel_product<Q8_0>();
 
 }  // namespace avx512
 }  // namespace

@@ -1,0 +1,128 @@
+// Whole models: one device, a hub with two workers, and workers that are sent what no hub would send.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/error.h"
+#include "tests/guarded.h"
+#include "tests/tiny_model.h"
+#include "wire/relay.h"
+#include "wire/worker.h"
+
+namespace halo {
+namespace sanitized {
+
+namespace {
+
+constexpr int kContext = 70;  // of more than one block of attention
+constexpr uint64_t kSession = 7;
+
+const Types kTypes[] = {
+    {Type::F32, Type::F32, Type::F32, Type::F32, Type::F32},
+    {Type::F16, Type::BF16, Type::F16, Type::F16, Type::F16},
+    {Type::Q8_0, Type::Q4_0, Type::Q4_0, Type::Q8_0, Type::Q8_0},
+    {Type::Q4_K, Type::Q5_K, Type::Q4_K, Type::Q6_K, Type::Q6_K},
+    {Type::Q8_0, Type::F16, Type::Q5_K, Type::Q4_0, Type::BF16},
+};
+
+void forward(Engine& engine, int tokens) {
+  std::vector<int32_t> in(tokens);
+  for (int32_t& token : in) token = static_cast<int32_t>(drawn() % engine.spec().vocab);
+  auto logits = exactly<float>(static_cast<size_t>(tokens) * engine.spec().vocab);
+  engine.forward(0, in.data(), tokens, true, logits.get(), [] {});
+}
+
+void alone(const std::shared_ptr<Model>& model) {
+  for (const PartialFormat format : {PartialFormat::Fixed, PartialFormat::F32}) {
+    Engine engine(model, kContext, 2, 3, format);
+    forward(engine, 65);
+    forward(engine, 1);
+    engine.truncate(0, 3);
+    forward(engine, kContext - 3);
+  }
+}
+
+// A message with a few bytes changed, cut off or added: mostly in the header, where there is something to decide.
+Bytes damaged(const Bytes& message) {
+  Bytes out = message;
+  for (int i = 0, n = 1 + static_cast<int>(drawn() % 3); i < n; ++i) {
+    const size_t limit = drawn() % 4 != 0 ? std::min<size_t>(out.size(), 100) : out.size();
+    out[drawn() % limit] = static_cast<uint8_t>(drawn() % 4 != 0 ? drawn() : drawn() % 4);
+  }
+  if (drawn() % 8 == 0) out.resize(drawn() % (out.size() + 100));
+  return out;
+}
+
+// What a worker answers; the message in a buffer of its own size, at any alignment.
+Bytes ask(Worker& worker, const Bytes& message) {
+  auto guarded = exactly<uint8_t>(message.size() + 1);
+  std::memcpy(guarded.get() + 1, message.data(), message.size());
+  Bytes answer;
+  if (worker.accept(guarded.get() + 1, message.size(), &answer) != Worker::Verdict::Compute) return answer;
+  return worker.compute(guarded.get() + 1, message.size());
+}
+
+// A hub with two workers; every message is kept in `seen`. With `hostile`, answers may come damaged as well.
+void shared(const std::shared_ptr<Model>& model, PartialFormat format, bool hostile, std::vector<Bytes>& seen) {
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (int i = 0; i < 2; ++i) {
+    workers.push_back(std::make_unique<Worker>(model, 2));
+    workers.back()->open(kSession, kContext, 1);
+  }
+  Relay* to = nullptr;
+  const auto post = [&](Relay::Outgoing outgoing) {
+    for (const auto& [i, message] : outgoing) {
+      const Bytes answer = ask(*workers[i], message);
+      const Bytes sent = hostile && drawn() % 4 == 0 ? damaged(answer) : answer;
+      to->deliver(i, sent.data(), sent.size());
+      to->deliver(i, answer.data(), answer.size());
+      seen.push_back(message);
+    }
+  };
+  const auto relay = std::make_shared<Relay>(kSession, 2, post, RelayOptions{4096, 0.02, 0.1});
+  to = relay.get();
+  Engine engine(model, kContext, 1, 1, format);
+  engine.attach(relay);
+  engine.set_assigner(std::make_unique<RandomAssigner>(drawn()));
+  try {
+    forward(engine, 34);
+    forward(engine, 1);
+  } catch (const Error&) {  // a worker that answered nonsense is expelled, or its numbers are not finite
+    if (!hostile) throw;
+  }
+}
+
+void hostile_requests(const std::shared_ptr<Model>& model, const std::vector<Bytes>& seen) {
+  Worker worker(model, 1);
+  worker.open(kSession, kContext, 1);
+  for (int i = 0; i < 400; ++i) {
+    Bytes message = damaged(seen[drawn() % seen.size()]);
+    if (message.size() > 16 && drawn() % 2 == 0) message[16 + drawn() % 8] = static_cast<uint8_t>(drawn());  // a new id
+    ask(worker, message);
+    if (i % 100 == 99) worker.open(kSession, kContext, 1);
+  }
+  for (const Bytes& message : seen) ask(worker, message);  // and it still serves
+  const WorkerCounters c = worker.counters();
+  if (c.requests == 0 || c.bad_messages == 0) std::abort();
+}
+
+}  // namespace
+
+void run_models() {
+  for (const Types& types : kTypes) {
+    const std::shared_ptr<Model> model = tiny_model(types);
+    alone(model);
+    std::vector<Bytes> seen;
+    shared(model, PartialFormat::Fixed, false, seen);
+    shared(model, PartialFormat::F32, false, seen);
+    for (int i = 0; i < 8; ++i) shared(model, PartialFormat::Fixed, true, seen);
+    hostile_requests(model, seen);
+  }
+}
+
+}  // namespace sanitized
+}  // namespace halo
