@@ -63,9 +63,9 @@ def broker():
 
 @pytest.fixture
 def worker(broker, model):
-    process = subprocess.Popen(
-        [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2"], stderr=subprocess.PIPE, text=True
-    )
+    """Slow enough for a text to last until somebody has looked at it."""
+    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2", "--pace", "3000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "started: model" in process.stderr.readline()
     assert "pi2 is in the cell 'halo'" in process.stderr.readline()
     yield process
