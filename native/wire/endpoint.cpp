@@ -308,12 +308,6 @@ bool Endpoint::alive(int peer) const {
   return peer < static_cast<int>(peers_.size()) && alive(*peers_[peer], now());
 }
 
-Micros Endpoint::heard(int peer) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (peer >= static_cast<int>(peers_.size()) || peers_[peer]->channel.last_heard() < 0) return Channel::kNever;
-  return now() - peers_[peer]->channel.last_heard();
-}
-
 std::string Endpoint::where(int peer) const {
   std::lock_guard<std::mutex> lock(mutex_);
   return peer < static_cast<int>(peers_.size()) && peers_[peer]->known ? to_text(peers_[peer]->address) : "";
