@@ -141,9 +141,8 @@ def shrink_buffers(ports: Sequence[int]) -> None:
     """Of this process's sockets at these ports, to as little as the system allows."""
     for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(path.name))) as found:
-            if found.type == socket.SOCK_DGRAM:
-                if found.getsockname()[1:2] in [(port,) for port in ports]:
-                    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            if found.type == socket.SOCK_DGRAM and found.getsockname()[1] in ports:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 
 
 # ---- what happens to devices in the middle of a text
@@ -207,7 +206,7 @@ def firewall(lab: Lab, host: int) -> Iterator[None]:
     """Whatever UDP comes to that host is dropped without a word."""
     with lab.inside(host):
         tool("tc", "qdisc", "add", "dev", "eth0", "clsact")
-        tool("tc", *"filter add dev eth0 ingress bpf da bytecode".split(), _DROPS_UDP)
+        tool("tc", "filter", "add", "dev", "eth0", "ingress", "bpf", "da", "bytecode", _DROPS_UDP)
     try:
         yield
     finally:
@@ -290,4 +289,4 @@ def test_a_worker_may_sleep_for_a_second(
 
         with Cell.open(model, broker=broker, workers=1, n_ctx=64, log=lambda line: None) as cell:
             assert np.array_equal(generate(cell.engine.forward, meanwhile), expected)
-            assert eventually(lambda: cell.report()["devices"][1]["link"]["alive"])
+            assert eventually(lambda: cell.report()["devices"][1]["link"]["transport"] == "udp")
