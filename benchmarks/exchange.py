@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,11 +59,12 @@ SYNC = [
     Figure("MQTT, 2.2 kB both ways, 5%", f"{_LAB} --transport mqtt --reply 2176 --loss 5", _ratio, 1.7),
     Figure("MQTT, 2.2 kB both ways, 10%", f"{_LAB} --transport mqtt --reply 2176 --loss 10", _ratio, 3.0),
 ]
-_GENERATE = "generate --workers 3 --delay 0 --partials f16 --transport udp -m {model}"
+_CELL = "generate --workers 3 --delay 0 --partials f16 --transport udp -m {model}"
 COMPUTE = [
-    Figure("TinyLlama shape, 3 workers, 5%", f"{_GENERATE} --loss 5", _ratio, 1.10),
-    Figure("TinyLlama shape, 3 workers, 10%", f"{_GENERATE} --loss 10", _ratio, 1.25),
+    Figure("TinyLlama shape, hub + 3 workers, 5%", f"{_CELL} --loss 5", _ratio, 1.10),
+    Figure("TinyLlama shape, hub + 3 workers, 10%", f"{_CELL} --loss 10", _ratio, 1.25),
 ]
+_ROUNDS = 3
 
 
 def main() -> int:
@@ -82,19 +84,56 @@ def main() -> int:
             done[command] = _run(command)
         value = figure.value(done[command])
         print(f"| {figure.what} | {value:.3g}{figure.unit} | {figure.bar:g}{figure.unit} | `{command}` |", flush=True)
-    _paper(done, args.tokens, args.only)
+    if not args.only:
+        _paper(done, args.tokens)
+    if args.model:
+        _against_llama_cpp(args.model)
+        _prompts(args.model)
     return 0
 
 
-def _paper(done: dict[str, Found], tokens: int, only: str) -> None:
+def _paper(done: dict[str, Found], tokens: int) -> None:
     """The paper's comparison: strict TCP against datagrams, both at 5%."""
-    udp = done.get(f"halo bench {_UDP} --loss 5 --tokens {tokens}")
-    if udp is None or only:
-        return
+    udp = done[f"halo bench {_UDP} --loss 5 --tokens {tokens}"]
     command = f"halo bench {_LAB} --transport mqtt-plain --loss 5 --tokens {min(tokens, 60)}"
     plain = _run(command)
     ratio = plain["mean_ms"] / udp["mean_ms"]
     print(f"| strict TCP against UDP, both at 5% | {ratio:.2f}x | at least 5x | `{command}` |")
+
+
+def _against_llama_cpp(model: str) -> None:
+    """Tokens of the cell next to llama.cpp's with both cores; the two take turns."""
+    cell = f"halo bench {_CELL} --tokens 40".format(model=model)
+    alone = f"halo bench model -m {model} -t 2 --rounds 2"
+    ours, theirs = [], []
+    for _ in range(_ROUNDS):
+        theirs += [f["llama_cpp"] for f in _run(alone)["results"] if f["case"] == "token"]
+        ours.append(_run(cell)["p50_ms"])
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    print(f"| TinyLlama shape, hub + 3 workers against llama.cpp with 2 threads | {ratio:.2f}x | 1.6x | `{cell}` |")
+
+
+def _prompts(model: str) -> None:
+    """A prompt of 256 tokens on the cell next to the hub alone, with one thread and with two; all take turns."""
+    options = f"--prompt-tokens 256 --tokens 21 -m {model}"
+    commands = {
+        "one thread": f"halo bench generate --workers 0 {options}",
+        "two threads": f"halo bench generate --workers 0 -t 2 {options}",
+        "0%": f"halo bench generate --workers 3 --delay 0 --partials f16 --transport udp {options}",
+        "5%": f"halo bench generate --workers 3 --delay 0 --partials f16 --transport udp --loss 5 {options}",
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(_ROUNDS):
+        for name, command in commands.items():
+            times[name].append(_run(command)["prompt_p50_ms"])
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    for loss in ("0%", "5%"):
+        ratio, stretch = middle[loss] / middle["one thread"], middle[loss] / middle["two threads"]
+        told = f"{ratio:.2f}x ({stretch:.2f}x of two threads)"
+        print(
+            f"| a prompt of 256 tokens, {loss}, against the hub alone | {told} | 1.05x | `{commands[loss]}` |",
+            flush=True,
+        )
 
 
 def _run(command: str) -> Found:

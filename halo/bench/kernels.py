@@ -40,10 +40,19 @@ class Figure(TypedDict):
     ratio: float | None
 
 
+class ErrorFigure(TypedDict):
+    """Relative root mean square error of products, against those of exactly dequantised weights and unrounded x."""
+
+    type: str
+    error: float
+    llama_cpp_error: float | None
+
+
 class Report(TypedDict):
     isa: str
     bandwidth_gb_s: float
     kernels: list[Figure]
+    errors: list[ErrorFigure]
 
 
 def number_of(kind: str) -> int:
@@ -140,6 +149,25 @@ def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, r
     )
 
 
+def measure_error(kernels: _native.Kernels, ggml: Ggml | None, kind: str) -> ErrorFigure:
+    rows, number = 512, number_of(kind)
+    data = random_weights(kind, rows)
+    x = np.random.default_rng(2).standard_normal((8, COLUMNS)).astype(np.float32)
+    truth = x.astype(np.float64) @ _native.dequantize(number, data).reshape(rows, COLUMNS).astype(np.float64).T
+
+    def error(y: NDArray[np.float32]) -> float:
+        return float(np.linalg.norm(y - truth) / np.linalg.norm(truth))
+
+    matrix, y = kernels.pack(number, rows, COLUMNS, data), np.empty((len(x), rows), np.float32)
+    matrix.multiply(matrix.prepare(x), 0, y)
+    theirs = None
+    if ggml is not None:
+        graph = Products(ggml, ggml.ggml_backend_cpu_buffer_type(), number, rows, [data], x)
+        graph.run()
+        theirs = error(graph.result())
+    return ErrorFigure(type=kind, error=error(y), llama_cpp_error=theirs)
+
+
 def bench_kernels(
     isa: str | None = None,
     rounds: int = 9,
@@ -150,7 +178,8 @@ def bench_kernels(
     name = isa or _native.isa()
     kernels, ggml = _native.Kernels(name), load_ggml()
     figures = [measure(kernels, ggml, kind, case, rounds) for kind in types for case in cases]
-    return Report(isa=name, bandwidth_gb_s=round(bandwidth(rounds), 2), kernels=figures)
+    errors = [measure_error(kernels, ggml, kind) for kind in types]
+    return Report(isa=name, bandwidth_gb_s=round(bandwidth(rounds), 2), kernels=figures, errors=errors)
 
 
 def print_kernels(report: Report) -> None:
@@ -162,3 +191,7 @@ def print_kernels(report: Report) -> None:
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.2f}"
         best = f["llama_cpp_best"] or ""
         print(f"{f['type']:<6}{f['case']:<8}{f['gb_s']:>8.1f}{f['gflop_s']:>10.0f}{theirs:>16}{ratio:>8}  {best}")
+    print("relative error against exactly dequantised weights, and llama.cpp's")
+    for e in report["errors"]:
+        theirs = "-" if e["llama_cpp_error"] is None else f"{e['llama_cpp_error']:.2e}"
+        print(f"{e['type']:<6}{e['error']:>10.2e}{theirs:>10}")

@@ -7,28 +7,18 @@ stands against its ideal: that of one process times how many of them share a cor
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import statistics
-import time
 from collections.abc import Sequence
-from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from halo import _native
+from halo.bench.engines import GENERATED, PROMPT, Engine, Tokens, engines, seconds_a_token
 from halo.bench.group import GroupFigure, bench_group
-from halo.errors import HaloError
+from halo.bench.processes import Memory, Processes, bench_memory, bench_processes
 from halo.model import open_model
-
-Tokens = NDArray[np.int32]
-PROMPT, GENERATED = 128, 8
-_LOADING_S = 300.0  # for all processes to have the model open; then those that wait for one that died give up
 
 
 class Figure(TypedDict):
@@ -41,79 +31,22 @@ class Figure(TypedDict):
     ratio: float | None  # above 1 HALO is the faster one
 
 
-class Processes(TypedDict):
-    """Several processes at once; ms per token. `ratio` of 1 would be cores that are divided without any loss."""
-
-    processes: int
-    threads: int  # of each
-    cores: int
-    alone: float  # one process
-    value: float  # the median of all
-    ideal: float
-    ratio: float  # value / ideal
-
-
 class Report(TypedDict):
     isa: str
     model: str
     types: str
     results: list[Figure]
     group: GroupFigure
+    memory: Memory | None
     processes: list[Processes]
 
 
-class _Engine(Protocol):
-    def feed(self, tokens: Tokens) -> None: ...
-    def keep(self, n: int) -> None: ...
-
-
-class _Ours:
-    def __init__(self, path: Path, n_ctx: int, threads: int) -> None:
-        self._engine = _native.Engine(open_model(path).native, n_ctx, threads=threads)
-
-    def feed(self, tokens: Tokens) -> None:
-        self._engine.forward(0, tokens)
-
-    def keep(self, n: int) -> None:
-        self._engine.truncate(0, n)
-
-
-class _LlamaCpp:
-    def __init__(self, path: Path, n_ctx: int, threads: int) -> None:
-        from llama_cpp import Llama  # part of the [hub] extra: a worker has none
-
-        self._llama: Any = Llama(
-            str(path), n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, verbose=False, logits_all=False
-        )
-
-    def feed(self, tokens: Tokens) -> None:
-        self._llama.eval(tokens.tolist())
-
-    def keep(self, n: int) -> None:
-        self._llama.n_tokens = n  # eval removes what lies beyond from the cache
-
-
-def _engines(path: Path, n_ctx: int, threads: int) -> list[_Engine]:
-    engines: list[_Engine] = [_Ours(path, n_ctx, threads)]
-    with contextlib.suppress(ImportError):
-        engines.append(_LlamaCpp(path, n_ctx, threads))
-    return engines
-
-
-def _seconds(engine: _Engine, tokens: Tokens, one_by_one: bool) -> float:
-    """Seconds a token."""
-    start = time.perf_counter()
-    for piece in np.split(tokens, len(tokens)) if one_by_one else [tokens]:
-        engine.feed(piece)
-    return (time.perf_counter() - start) / len(tokens)
-
-
-def _measure(engines: Sequence[_Engine], start: int, tokens: Tokens, one_by_one: bool, rounds: int) -> list[float]:
+def _measure(engines: Sequence[Engine], start: int, tokens: Tokens, one_by_one: bool, rounds: int) -> list[float]:
     times: list[list[float]] = [[] for _ in engines]
     for counted in range(rounds + 1):  # the first one does not count
         for engine, taken in zip(engines, times, strict=True):
             engine.keep(start)
-            seconds = _seconds(engine, tokens, one_by_one)
+            seconds = seconds_a_token(engine, tokens, one_by_one)
             if counted:
                 taken.append(seconds)
     return [statistics.median(t) for t in times]
@@ -131,52 +64,6 @@ def _figure(threads: int, case: str, seconds: Sequence[float]) -> Figure:
     )
 
 
-def _generate_alone(path: Path, threads: int, rounds: int, start: Barrier, times: SimpleQueue[float]) -> None:
-    """One of several processes: the median of its seconds a token, while all of them run."""
-    engine = _Ours(path, 2 * PROMPT, threads)
-    tokens = np.arange(3, 3 + GENERATED, dtype=np.int32)
-    engine.feed(tokens)
-    start.wait(_LOADING_S)
-    taken = []
-    for _ in range(rounds):
-        engine.keep(0)
-        taken.append(_seconds(engine, tokens, True))
-    times.put(statistics.median(taken))
-
-
-def _together(path: Path, processes: int, threads: int, rounds: int) -> float:
-    """Seconds a token of so many processes at once, the median of all."""
-    context = multiprocessing.get_context("spawn")  # no thread of ours in the children
-    start, times = context.Barrier(processes), context.SimpleQueue()
-    running = [
-        context.Process(target=_generate_alone, args=(path, threads, rounds, start, times)) for _ in range(processes)
-    ]
-    for process in running:
-        process.start()
-    for process in running:
-        process.join()
-    if any(process.exitcode for process in running):
-        raise HaloError("One of the processes that measure failed; is there enough memory for all of them?")
-    taken: list[float] = [times.get() for _ in running]
-    return statistics.median(taken)
-
-
-def _share_cores(path: Path, processes: int, threads: int, rounds: int) -> Processes:
-    cores = len(os.sched_getaffinity(0))
-    alone = _together(path, 1, threads, rounds)
-    value = _together(path, processes, threads, rounds)
-    ideal = alone * max(1.0, processes * min(threads, cores) / cores)
-    return Processes(
-        processes=processes,
-        threads=threads,
-        cores=cores,
-        alone=round(1000 * alone, 2),
-        value=round(1000 * value, 2),
-        ideal=round(1000 * ideal, 2),
-        ratio=round(value / ideal, 3),
-    )
-
-
 def bench_model(
     path: Path, threads: Sequence[int] = (1, 2), rounds: int = 5, context: int = 0, processes: int = 0
 ) -> Report:
@@ -186,21 +73,22 @@ def bench_model(
     tokens = np.random.default_rng(0).integers(3, model.spec.vocab, PROMPT + context).astype(np.int32)
     results = []
     for n in threads:
-        engines = _engines(path, max(2 * PROMPT, context + PROMPT), n)
-        results.append(_figure(n, "prompt", _measure(engines, 0, tokens[:PROMPT], False, rounds)))
-        results.append(_figure(n, "token", _measure(engines, 8, tokens[:GENERATED], True, rounds)))
+        compared = engines(path, max(2 * PROMPT, context + PROMPT), n)
+        results.append(_figure(n, "prompt", _measure(compared, 0, tokens[:PROMPT], False, rounds)))
+        results.append(_figure(n, "token", _measure(compared, 8, tokens[:GENERATED], True, rounds)))
         if context:
-            for engine in engines:
+            for engine in compared:
                 engine.keep(0)
                 engine.feed(tokens[:context])
-            results.append(_figure(n, "long", _measure(engines, context, tokens[:GENERATED], True, rounds)))
+            results.append(_figure(n, "long", _measure(compared, context, tokens[:GENERATED], True, rounds)))
     return Report(
         isa=_native.isa(),
         model=model.name,
         types=model.types,
         results=results,
         group=bench_group(model, rounds),
-        processes=[_share_cores(path, processes, n, rounds) for n in threads] if processes else [],
+        memory=bench_memory(path),
+        processes=[bench_processes(path, processes, n, rounds) for n in threads] if processes else [],
     )
 
 
@@ -218,6 +106,9 @@ def print_model(report: Report) -> None:
         f"one of {g['groups']} MLP groups ({g['neurons']} neurons): {g['group_us']} us, "
         f"{g['ratio']:.2f} of its share of a layer's {g['layer_us']} us"
     )
+    if report["memory"] is not None:
+        m = report["memory"]
+        print(f"resident: {m['resident'] / 1e6:.1f} MB, {m['ratio']:.3f} of the packed weights in the file")
     for p in report["processes"]:
         print(
             f"{p['processes']} processes of {p['threads']} threads on {p['cores']} cores: {p['value']:.1f} ms a token, "

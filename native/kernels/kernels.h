@@ -5,9 +5,11 @@
 // never on how many rows are computed together or by whom.
 //
 // A variant is one translation unit, <variant>.cpp, made of one header per kernel in the folder <variant>/ and
-// compiled with its own instruction-set flags. It must not define anything that the linker could share with
-// code for a lesser CPU: no templates or inline functions outside an anonymous namespace, no standard library.
-// A new variant (NEON) is such a file, its folder, a line in CMakeLists.txt and a line in dispatch.cpp.
+// compiled with its own instruction-set flags. What is the same on any vectors (attention.h, panels.h, elementwise.h,
+// activations.h) is a template over the variant's own, in an anonymous namespace. It must not define anything that the
+// linker could share with code for a lesser CPU: no templates or inline functions outside an anonymous namespace, no
+// standard library. A new variant (NEON) is such a file, its folder, a line in CMakeLists.txt and a line in
+// dispatch.cpp.
 #pragma once
 
 #include "kernels/formats.h"

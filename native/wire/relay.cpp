@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
 constexpr auto kStall = std::chrono::seconds(1);
-constexpr auto kDatagramPatience = std::chrono::seconds(2);  // until even a living worker is asked again
+constexpr auto kDatagramPatience = std::chrono::seconds(1);  // until even a living worker is asked again
 
 std::chrono::steady_clock::duration seconds(double s) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
@@ -209,6 +209,7 @@ void Relay::fail_if_silent() {
 
 // When a request that has no answer is asked again.
 Relay::Clock::time_point Relay::due(const Outstanding& r) const {
+  if (r.datagrams && !options_.re_request_s) return r.asked + kDatagramPatience;
   return r.asked +
          (options_.re_request_s ? seconds(*options_.re_request_s) : patience_[r.worker].wait(r.kind, r.times));
 }

@@ -12,6 +12,7 @@ def test_a_model_is_measured_with_every_case(tiny_model: TinyModel) -> None:
     assert all(figure["value"] > 0 for figure in report["results"])
     assert (report["group"]["groups"], report["group"]["neurons"]) == (5, 32)
     assert report["group"]["ratio"] > 0
+    assert report["memory"] is None or report["memory"]["weights"] > 0
     (together,) = report["processes"]
     assert together["processes"] == 2 and together["threads"] == 1 and together["value"] > 0
 

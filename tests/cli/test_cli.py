@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -17,11 +18,12 @@ import pytest
 
 pytest.importorskip("halo._native")
 
+from halo.cell import Cell
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
 from halo.cli import execute, generate, options, parser
 from halo.errors import BrokerError, ModelError
-from halo.model import demo_model
+from halo.model import demo_model, open_model
 
 HALO = [sys.executable, "-m", "halo.cli"]
 PROMPT = ["-p", "Once upon a time", "--temp", "0"]
@@ -61,9 +63,9 @@ def broker():
 
 @pytest.fixture
 def worker(broker, model):
-    process = subprocess.Popen(
-        [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2"], stderr=subprocess.PIPE, text=True
-    )
+    """Slow enough for a text to last until somebody has looked at it."""
+    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2", "--pace", "3000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "started: model" in process.stderr.readline()
     assert "pi2 is in the cell 'halo'" in process.stderr.readline()
     yield process
@@ -294,16 +296,14 @@ def watching(broker, *options, **streams):
     return subprocess.Popen([*HALO, "devices", "--broker", broker, "--watch", *options], **streams)
 
 
-def test_devices_follows_the_cell_until_ctrl_c(hub_extra, model, broker, worker):
+def test_devices_follows_the_cell_until_ctrl_c(model, broker, worker):
     process = watching(broker, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert json.loads(process.stdout.readline())["devices"][0]["link"] is None
-    hub = generating(model, broker)
-    seen = (json.loads(line)["devices"][0]["link"] for line in process.stdout)
-    link = next(link for link in seen if link is not None and link["rtt_ms"] is not None)
+    with Cell.open(open_model(model), broker=broker, workers=1, n_ctx=64):
+        seen = (json.loads(line)["devices"][0]["link"] for line in process.stdout)
+        link = next(link for link in itertools.islice(seen, 20) if link is not None and link["rtt_ms"] is not None)
     assert (link["transport"], link["reason"]) == ("udp", "")
     assert link["address"].startswith("127.0.0.1:")
-    hub.kill()
-    hub.communicate()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, "")

@@ -1,0 +1,130 @@
+"""What a model costs in processes of its own: several that share the cores, and the memory of one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import statistics
+from math import prod
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from halo import _native
+from halo.bench.engines import GENERATED, PROMPT, Ours, seconds_a_token
+from halo.errors import HaloError
+from halo.model import Model, open_model
+
+_LOADING_S = 300.0  # for all processes to have the model open; then those that wait for one that died give up
+_STATUS = Path("/proc/self/status")
+
+
+class Processes(TypedDict):
+    """Several processes at once; ms per token. `ratio` of 1 would be cores that are divided without any loss."""
+
+    processes: int
+    threads: int  # of each
+    cores: int
+    alone: float  # one process
+    value: float  # the median of all
+    ideal: float
+    ratio: float  # value / ideal
+
+
+class Memory(TypedDict):
+    """Bytes that stay in memory once a model is open, against those of the packed weights in the file."""
+
+    resident: int
+    weights: int
+    ratio: float
+
+
+def _generate_alone(path: Path, threads: int, rounds: int, start: Barrier, times: SimpleQueue[float]) -> None:
+    """One of several processes: the median of its seconds a token, while all of them run."""
+    engine = Ours(path, 2 * PROMPT, threads)
+    tokens = np.arange(3, 3 + GENERATED, dtype=np.int32)
+    engine.feed(tokens)
+    start.wait(_LOADING_S)
+    taken = []
+    for _ in range(rounds):
+        engine.keep(0)
+        taken.append(seconds_a_token(engine, tokens, True))
+    times.put(statistics.median(taken))
+
+
+def _together(path: Path, processes: int, threads: int, rounds: int) -> float:
+    """Seconds a token of so many processes at once, the median of all."""
+    context = multiprocessing.get_context("spawn")  # no thread of ours in the children
+    start, times = context.Barrier(processes), context.SimpleQueue()
+    running = [
+        context.Process(target=_generate_alone, args=(path, threads, rounds, start, times)) for _ in range(processes)
+    ]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    if any(process.exitcode for process in running):
+        raise HaloError("One of the processes that measure failed; is there enough memory for all of them?")
+    taken: list[float] = [times.get() for _ in running]
+    return statistics.median(taken)
+
+
+def bench_processes(path: Path, processes: int, threads: int, rounds: int) -> Processes:
+    """Measure so many processes at once, each with so many threads and an engine of its own."""
+    cores = len(os.sched_getaffinity(0))
+    alone = _together(path, 1, threads, rounds)
+    value = _together(path, processes, threads, rounds)
+    ideal = alone * max(1.0, processes * min(threads, cores) / cores)
+    return Processes(
+        processes=processes,
+        threads=threads,
+        cores=cores,
+        alone=round(1000 * alone, 2),
+        value=round(1000 * value, 2),
+        ideal=round(1000 * ideal, 2),
+        ratio=round(value / ideal, 3),
+    )
+
+
+def _resident_now() -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", _STATUS.read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def _open_alone(path: Path, grown: SimpleQueue[int]) -> None:
+    before = _resident_now()
+    model = open_model(path)
+    grown.put(_resident_now() - before)
+    del model
+
+
+def _packed_bytes(model: Model) -> int:
+    """All matrices but the embedding, of which only rows are looked up (it is packed where it is the head as well)."""
+    sizes = {number: (block, size) for number, block, size in _native.weight_types().values()}
+    tensors = model.file.tensors
+    left_out = {"token_embd.weight"} if "output.weight" in tensors else set()
+    total = 0
+    for tensor in tensors.values():
+        block, size = sizes[tensor.type]
+        if len(tensor.shape) > 1 and tensor.name not in left_out:
+            total += prod(tensor.shape) // block * size
+    return total
+
+
+def bench_memory(path: Path) -> Memory | None:
+    """Open the model in a process of its own and see what it holds; None where the system does not tell."""
+    if not _STATUS.exists():
+        return None
+    context = multiprocessing.get_context("spawn")
+    grown = context.SimpleQueue()
+    process = context.Process(target=_open_alone, args=(path, grown))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise HaloError("The process that measures memory failed; is there enough of it for the model?")
+    resident, weights = int(grown.get()), _packed_bytes(open_model(path))
+    return Memory(resident=resident, weights=weights, ratio=round(resident / weights, 3))
