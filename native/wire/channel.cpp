@@ -11,11 +11,13 @@ namespace halo {
 
 namespace {
 
-constexpr Micros kFloor = 500;        // of every wait, beyond the round trip
-constexpr Micros kAckDelay = 300;     // an acknowledgement waits so long for a packet that carries it
-constexpr Micros kRunGap = 300;       // at least, between fragments of a run; then its end was lost
-constexpr Micros kLongRunGap = 1000;  // the same for runs that are sent in parts
-constexpr Micros kPaceEvery = 250;    // long messages: so much at a time, so that no socket buffer overflows
+constexpr Micros kFloor = 500;     // of every wait, beyond the round trip
+constexpr Micros kAckDelay = 300;  // an acknowledgement waits at least so long for a packet that carries it
+constexpr Micros kMaxAckDelay = 2000;
+constexpr Micros kRunGap = 300;        // at least, between fragments of a run; then its end was lost
+constexpr Micros kLongRunGap = 1000;   // the same for runs that are sent in parts
+constexpr Micros kLongestGap = 50000;  // of them all
+constexpr Micros kPaceEvery = 250;     // long messages: so much at a time, so that no socket buffer overflows
 constexpr int kPaceFirst = 32, kPaceNext = 16;
 constexpr uint32_t kUnderWay = 32;  // newest messages that may be: as many as a header can acknowledge
 constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
@@ -79,7 +81,7 @@ void Channel::seal(Packet& p) {
   counters_.bytes_sent += p.size;
 }
 
-void Channel::send_fragment(const Outgoing& m, int index, uint8_t flags, Micros now, Outbox& out) {
+void Channel::send_fragment(Outgoing& m, int index, uint8_t flags, Micros now, Outbox& out) {
   Packet& p = begin(PacketKind::Fragment, flags, now, out);
   FragmentHeader h;
   h.message = m.id;
@@ -97,6 +99,7 @@ void Channel::send_fragment(const Outgoing& m, int index, uint8_t flags, Micros 
     p.size += m.cut.bytes;
   }
   seal(p);
+  m.fragments[index] = {number_, now};
   expect_answer(now);
 }
 
@@ -119,6 +122,7 @@ void Channel::send(const uint8_t* message, size_t size, Micros now, Outbox& out)
   m.data.reserve(m.cut.data * m.cut.bytes);
   m.data.assign(message, message + size);
   m.data.resize(m.cut.data * m.cut.bytes, 0);
+  m.fragments.resize(m.cut.data + kMaxParity);
   m.first_run = m.cut.data + sending.parity;
   ++counters_.messages_sent;
   counters_.message_bytes_sent += size;
@@ -152,6 +156,7 @@ void Channel::acknowledge(Micros now, Outbox& out) { seal(begin(PacketKind::Ack,
 
 void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
   NackHeader h;
+  h.newest = window_.highest();
   h.message = id;
   for (int i = 0; i < m.shape.data + kMaxParity; ++i) {
     if (m.present[i]) h.have[i / 8] = static_cast<uint8_t>(h.have[i / 8] | 1 << i % 8);
@@ -160,6 +165,11 @@ void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
   append(p, &h, sizeof h);
   seal(p);
   m.ask_at = now + backed_off(patience(), m.asked++);
+}
+
+// Whether the other end could not have it yet when it told its newest packet; packets overtake each other rarely.
+bool Channel::under_way(const Outgoing::Sent& f, uint64_t newest, Micros now) const {
+  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), kFloor / 2);
 }
 
 // What was asked for: missing parts of the message first, then parity that has not come.
@@ -173,13 +183,13 @@ void Channel::repair(const NackHeader& nack, Micros now, Outbox& out) {
   std::vector<int> wanted;
   int missing = m.cut.data;
   for (int i = 0; i < m.cut.data + kMaxParity; ++i) {
-    if (bit_of(nack.have, i)) {
+    if (bit_of(nack.have, i) || under_way(m.fragments[i], nack.newest, now)) {
       --missing;
     } else {
       wanted.push_back(i);
     }
   }
-  if (missing <= 0) return;  // the acknowledgement is on its way
+  if (missing <= 0) return;  // what it lacks, or the acknowledgement, is on its way
   const int n = std::min({repairs_for(missing, told_), static_cast<int>(wanted.size()), kPaceFirst});
   for (int i = 0; i < n; ++i) send_fragment(m, wanted[i], i + 1 == n ? kAgain | kLastOfRun : kAgain, now, out);
   counters_.repairs += n;
@@ -309,10 +319,11 @@ bool Channel::take_fragment(const uint8_t* body, size_t size, uint8_t flags, Mic
   }
   if (in.count >= h.data) {
     finish(m, complete);
-    ack_at_ = std::min(ack_at_, now + kAckDelay);
+    ack_at_ = std::min(ack_at_, now + ack_delay());
   } else {
-    const Micros gap = h.data > kPaceFirst ? kLongRunGap : std::clamp(round_trip_.variation(), kRunGap, kLongRunGap);
-    in.ask_at = flags & kLastOfRun ? now : now + gap;
+    if (in.arrived != 0) spacing_ += (std::min(now - in.arrived, kLongestGap) - spacing_) / 8;
+    in.arrived = now;
+    in.ask_at = flags & kLastOfRun ? now : now + run_gap(h);
   }
   return true;
 }
@@ -373,7 +384,19 @@ void Channel::note_complete(uint32_t id) {
 
 // ---- time
 
-Micros Channel::patience() const { return round_trip_.patience(kFloor) + kAckDelay; }
+// An acknowledgement waits a little for a packet that carries it, longer where round trips are long anyway.
+Micros Channel::ack_delay() const {
+  return round_trip_.known() ? std::clamp(round_trip_.smoothed() / 8, kAckDelay, kMaxAckDelay) : kAckDelay;
+}
+
+// Silence after which the rest of a run is taken for lost: a medium that several share brings fragments slowly.
+Micros Channel::run_gap(const FragmentHeader& shape) const {
+  const Micros least =
+      shape.data > kPaceFirst ? kLongRunGap : std::clamp(round_trip_.variation(), kRunGap, kLongRunGap);
+  return std::clamp(4 * spacing_, least, kLongestGap);
+}
+
+Micros Channel::patience() const { return round_trip_.patience(kFloor) + ack_delay(); }
 
 // Worked out once for each length, until the loss changes.
 Sending Channel::sending_for(size_t length) {

@@ -101,6 +101,11 @@ class Channel {
     std::vector<uint8_t> data;  // (cut.data, cut.bytes), padded with zeros
     int first_run;              // fragments of the first run, parity included
     int sent = 0;               // of the first run
+    struct Sent {
+      uint64_t number = 0;  // of the packet that carried it last; 0: none yet
+      Micros at = 0;
+    };
+    std::vector<Sent> fragments;  // (cut.data + kMaxParity)
     Micros due = 0;
     Micros repaired = -1;
     int tries = 0;
@@ -110,14 +115,15 @@ class Channel {
     std::vector<uint8_t> bytes;  // (data + kMaxParity, shape.bytes)
     std::array<bool, 256> present{};
     int count = 0;
-    Micros ask_at;  // when to say what is missing
+    Micros ask_at;       // when to say what is missing
+    Micros arrived = 0;  // its newest fragment
     int asked = 0;
   };
 
   Packet& begin(PacketKind kind, uint8_t flags, Micros now, Outbox& out);
   void append(Packet& packet, const void* data, size_t size);
   void seal(Packet& packet);
-  void send_fragment(const Outgoing& m, int index, uint8_t flags, Micros now, Outbox& out);
+  void send_fragment(Outgoing& m, int index, uint8_t flags, Micros now, Outbox& out);
   void send_run(Outgoing& m, Micros now, Outbox& out);
   void send_again(Outgoing& m, Micros now, Outbox& out);
   void acknowledge(Micros now, Outbox& out);
@@ -135,6 +141,9 @@ class Channel {
   bool is_complete(uint32_t id) const;
   void note_complete(uint32_t id);
   Sending sending_for(size_t length);
+  bool under_way(const Outgoing::Sent& fragment, uint64_t newest, Micros now) const;
+  Micros ack_delay() const;
+  Micros run_gap(const FragmentHeader& shape) const;
   Micros patience() const;
   void expect_answer(Micros now) {
     if (waiting_since_ < 0) waiting_since_ = now;
@@ -157,6 +166,7 @@ class Channel {
   Micros ack_at_ = kNever;
 
   RoundTrip round_trip_;
+  Micros spacing_ = 0;                  // smoothed time between the fragments of a message
   LossMeter meter_;                     // of what comes in
   Loss told_;                           // of what goes out
   std::map<size_t, Sending> sendings_;  // by the length of a message, for `told_`

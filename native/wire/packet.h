@@ -50,10 +50,12 @@ static_assert(sizeof(FragmentHeader) == 12);
 
 // Follows in a Nack: which fragments of a message have arrived.
 struct NackHeader {
+  uint64_t newest = 0;  // number of the newest packet received: what was sent after it may still be on its way
   uint32_t message = 0;
   uint8_t have[32] = {};  // bit i: fragment i
+  uint32_t zero = 0;
 };
-static_assert(sizeof(NackHeader) == 36);
+static_assert(sizeof(NackHeader) == 48);
 
 inline constexpr size_t kMaxFragment =
     (kMaxDatagram - kClearBytes - sizeof(PacketHeader) - sizeof(FragmentHeader) - kTag) / kGrain * kGrain;
