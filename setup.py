@@ -40,21 +40,27 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
 
 
-class BuildWithDemoModel(build_py):
-    """Put the demo model into the package; an editable install finds it in models/."""
+# Folder in the package: folder in the source, and which files. halo.model.demo and halo.bench.lab find them in either.
+EXTRAS = {"demo": ("models", ["halo-demo-q8_0.gguf"]), "lab": ("benchmarks/lab", ["*.py", "*.c"])}
+
+
+class BuildWithExtras(build_py):
+    """Put the demo model and the laboratory into the package; an editable install finds them in the source."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            target = Path(self.build_lib) / "halo" / "demo"
-            shutil.rmtree(target, ignore_errors=True)  # of an earlier build
-            target.mkdir(parents=True)
-            shutil.copy2(ROOT / "models" / "halo-demo-q8_0.gguf", target)  # the one that halo.model.demo names
+            for folder, (source, patterns) in EXTRAS.items():
+                target = Path(self.build_lib) / "halo" / folder
+                shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+                target.mkdir(parents=True)
+                for file in [file for pattern in patterns for file in (ROOT / source).glob(pattern)]:
+                    shutil.copy2(file, target)
 
 
 setup(
     packages=find_packages(include=["halo", "halo.*"]),
     package_data={"halo": ["py.typed", "*.pyi"]},
     ext_modules=[Extension("halo._native", sources=[])],
-    cmdclass={"build_ext": CMakeBuild, "build_py": BuildWithDemoModel},
+    cmdclass={"build_ext": CMakeBuild, "build_py": BuildWithExtras},
 )

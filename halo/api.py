@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
-from halo.limits import LIMITS, check
+from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS, check, check_choice
 from halo.llama import HaloLlama
 
 P = ParamSpec("P")
@@ -49,11 +49,13 @@ class Options:
         n_ctx: Context window, tokens; 0: the model's own.
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
-        partials: "fixed" or "f32", as in `HaloLlama`.
+        worker_pace_us: Their pace, as in `HaloLlama`.
+        partials, transport, plan, hub_share: How partial sums travel, over what, and who computes what, as in
+            `HaloLlama`.
         log: Called with a line of progress now and then; None: they go to stderr.
 
     Raises:
-        ValueError: A number is out of its range (`halo.limits`).
+        ValueError: An option is out of its range (`halo.limits`).
     """
 
     prompt: str
@@ -73,7 +75,11 @@ class Options:
     n_ctx: int = 0
     threads: int | None = None
     worker_threads: int = 1
+    worker_pace_us: int = 0
     partials: str = "fixed"
+    transport: str = "auto"
+    plan: str = "even"
+    hub_share: float | None = None
     log: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +89,8 @@ class Options:
             n_ctx=self.n_ctx,
             n_threads=self.threads,
             worker_threads=self.worker_threads,
+            worker_pace_us=self.worker_pace_us,
+            hub_share=self.hub_share,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
@@ -90,6 +98,9 @@ class Options:
             repeat_penalty=self.repeat_penalty,
             seed=self.seed,
         )
+        check_choice("partials", self.partials, PARTIALS)
+        check_choice("transport", self.transport, TRANSPORTS)
+        check_choice("plan", self.plan, PLANS)
 
     def open_model(self) -> HaloLlama:
         """Open the model and its cell."""
@@ -101,7 +112,11 @@ class Options:
             n_ctx=self.n_ctx,
             n_threads=self.threads,
             worker_threads=self.worker_threads,
+            worker_pace_us=self.worker_pace_us,
             partials=self.partials,
+            transport=self.transport,
+            plan=self.plan,
+            hub_share=self.hub_share,
             log=self.log,
         )
 

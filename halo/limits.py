@@ -1,4 +1,4 @@
-"""The range of every number that a user may give, for Python (`check`) and for the command line."""
+"""The range of every number that a user may give, and the words to choose from, for Python and for the command line."""
 
 from __future__ import annotations
 
@@ -28,13 +28,35 @@ LIMITS = {
     "n_batch": Limit(1, 1 << 20),
     "n_threads": Limit(1, 256),
     "worker_threads": Limit(1, 256),
+    "worker_pace_us": Limit(0, 100_000),  # of a row: a request of 32 then takes 3.2 s, which still looks alive
+    "hub_share": Limit(0, 1, whole=False),
     "temperature": Limit(0, 1000, whole=False),
     "top_k": Limit(0, 2**31 - 1),
     "top_p": Limit(0, 1, whole=False),
     "min_p": Limit(0, 1, whole=False),
     "repeat_penalty": Limit(0.01, 100, whole=False),
+    "delay_ms": Limit(0, 10_000, whole=False),
+    "percent": Limit(0, 100, whole=False),
+    "frames": Limit(1, 1_000_000, whole=False),
+    "fade_ms": Limit(0, 60_000, whole=False),
+    "rate_kbit": Limit(0, 100_000_000, whole=False),
+    "frame_us": Limit(0, 1_000_000, whole=False),
     "seed": Limit(-1, 2**32 - 2),  # llama.cpp takes the highest 32-bit number for "random"
 }
+
+
+PARTIALS = ("fixed", "f32", "f16")
+"""How partial sums may travel."""
+TRANSPORTS = ("auto", "udp", "mqtt")
+"""What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
+PLANS = ("even",)
+"""How groups may be given to devices."""
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise a ValueError for a word that is not among those known."""
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; it must be one of: {', '.join(known)}.")
 
 
 def check(**values: float | None) -> None:

@@ -121,8 +121,16 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         n_batch: Rows of a prompt that are evaluated at once; Ctrl-C is quick whatever it is.
         n_threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
-        partials: How partial sums travel: "fixed" (the same logits bit for bit, whoever computed what) or
-            "f32".
+        worker_pace_us: A request takes each worker that is started here at least so many microseconds for
+            each of its rows: what the arithmetic leaves of it is slept. For measuring several slow devices
+            on one machine.
+        partials: How partial sums travel: "fixed" (the same logits bit for bit, whoever computed what),
+            "f32", or "f16" (half the bytes, rounded to 11 bits).
+        transport: What carries requests and partials to the workers: "auto" (datagrams to those that answer
+            them, MQTT to the others), "udp" (datagrams or an error) or "mqtt".
+        plan: Who computes what: "even", where the workers have equal shares of every layer.
+        hub_share: The share of every layer's groups that this device computes, from 0 to 1; 0: none; None:
+            as much as a worker.
         seed: Of the sampler; as in `Llama`, the same seed gives the same text.
         logits_all: Keep the logits of every position (n_ctx x vocabulary floats, 4 bytes each): needed for
             `logprobs`.
@@ -131,8 +139,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         verbose: Print what llama.cpp prints, on stderr.
         log: Called with a line of progress now and then (workers that come, what is waited for); None:
             they go to stderr.
-        engine: Use this engine and open no cell (for tests); `workers` to `worker_threads` have no effect
-            then.
+        engine: Use this engine and open no cell (for tests); `workers` to `hub_share` have no effect then.
 
     Raises:
         ModelError: The file cannot be used. BrokerError, CellError: as in `halo.cell.Cell.open`.
@@ -153,7 +160,11 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         n_batch: int = 512,
         n_threads: int | None = None,
         worker_threads: int = 1,
+        worker_pace_us: int = 0,
         partials: str = "fixed",
+        transport: str = "auto",
+        plan: str = "even",
+        hub_share: float | None = None,
         seed: int = llama_cpp.LLAMA_DEFAULT_SEED,
         logits_all: bool = False,
         last_n_tokens_size: int = 64,
@@ -165,6 +176,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         engine: Engine | None = None,
     ) -> None:
         check(n_ctx=n_ctx, workers=workers, n_batch=n_batch, n_threads=n_threads, worker_threads=worker_threads)
+        check(worker_pace_us=worker_pace_us, hub_share=hub_share)
         self._opened = contextlib.ExitStack()
         self._report: Callable[[], dict[str, Any]] = dict
         vocabulary = {
@@ -195,7 +207,11 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                     n_ctx=self.n_ctx(),
                     threads=n_threads or _spare_cores(local_workers * worker_threads),
                     partials=partials,
+                    transport=transport,
+                    plan=plan,
+                    hub_share=hub_share,
                     worker_threads=worker_threads,
+                    worker_pace_us=worker_pace_us,
                     log=log,
                 )
             self._use(engine, n_batch)

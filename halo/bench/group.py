@@ -32,8 +32,8 @@ def _mlp_requests(model: Model, worker: _native.Worker) -> list[bytes]:
     """The MLP requests of one token, one a layer."""
     taken: list[bytes] = []
 
-    def post(messages: Sequence[tuple[int, bytes]]) -> None:
-        for _, message in messages:
+    def post(messages: Sequence[tuple[int, int, bytes]]) -> None:
+        for _, _, message in messages:
             taken.append(message)
             verdict, answer = worker.accept(message)
             relay.deliver(0, worker.compute(message) if verdict == "compute" else answer)

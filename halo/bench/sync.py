@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
-from halo.cell.hub import Cell
+from halo.bench.cell import BenchCell
+from halo.bench.segments import Sample, alternate, report
 
 SYNCS = 44  # of a token: two in each of TinyLlama's 22 layers
 _VALUES = 2048
 _REQUEST = _VALUES // 32 * 34  # bytes, as Q8_0
-_REPLY = _VALUES * 4  # bytes, as `fixed`
+_VALUE_BYTES = {"fixed": 4, "f32": 4, "f16": 2}
 
 
-def bench_sync(cell: Cell, tokens: int) -> dict[str, Any]:
-    """Milliseconds of `tokens` x 44 syncs, after one token that warms everything up."""
-    for _ in range(SYNCS):
-        cell.engine.probe(_REQUEST, _REPLY)
-    syncs = [1e3 * cell.engine.probe(_REQUEST, _REPLY) for _ in range(SYNCS * tokens)]
-    sums = [sum(syncs[i : i + SYNCS]) for i in range(0, len(syncs), SYNCS)]
-    ordered = sorted(syncs)
-
-    def quantile(q: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(q * len(ordered)))], 3)
-
-    return {
-        "syncs": len(syncs),
-        "request_bytes": _REQUEST,
-        "reply_bytes": _REPLY,
-        "median_ms": round(statistics.median(syncs), 3),
-        "p95_ms": quantile(0.95),
-        "p99_ms": quantile(0.99),
-        "max_ms": round(ordered[-1], 3),
-        "token_median_ms": round(statistics.median(sums), 1),
-        "token_max_ms": round(max(sums), 1),
-    }
+_FRAGMENT = 1136  # bytes of a message in a packet, at most
+_HEADER = 64  # bytes of a message beside its values
+_PACKET = 64  # bytes of a packet beside its fragment
+_ECHO_ROUNDS = 150
 
 
-def print_sync(workers: int, figures: dict[str, Any]) -> None:
-    """The figures as two lines."""
-    print(
-        f"sync, {workers} workers: median {figures['median_ms']} ms, p95 {figures['p95_ms']}, "
-        f"p99 {figures['p99_ms']}, max {figures['max_ms']}\n"
-        f"token of {SYNCS} syncs: median {figures['token_median_ms']} ms, max {figures['token_max_ms']}"
-    )
+def bench_sync(
+    bench: BenchCell, workers: int, tokens: int, partials: str, reply_bytes: int | None, *, with_echo: bool = False
+) -> dict[str, Any]:
+    """Figures of `tokens` x 44 syncs, under each network; an answer is as large as `partials` unless given.
+
+    `with_echo`: rounds of bare datagrams of the same sizes alternate with the tokens, to compare with.
+    """
+    echoes: list[float] = []
+    reply = reply_bytes or _VALUES * _VALUE_BYTES[partials]
+    probe = bench.cell.engine.probe
+
+    def settle(sample: Sample) -> None:
+        """One token that does not count: what the other network has left behind is over after it."""
+        if with_echo:
+            echoes.extend(bench.echo(_on_the_wire(_REQUEST), _on_the_wire(reply), _ECHO_ROUNDS))
+        probe(_REQUEST, reply, SYNCS)
+
+    def segment(sample: Sample, count: int) -> None:
+        for _ in range(count):
+            syncs = probe(_REQUEST, reply, SYNCS)
+            sample.syncs += syncs
+            sample.tokens.append(sum(syncs))
+
+    probe(_REQUEST, reply, SYNCS)
+    samples = alternate(bench, tokens, settle, segment)
+    payload = SYNCS * workers * (_REQUEST + reply)
+    found = {"request_bytes": _REQUEST, "reply_bytes": reply, **report(samples, payload)}
+    if with_echo:
+        echo = statistics.median(echoes)
+        found |= {"echo_p50_ms": round(1e3 * echo, 3)}
+        found["to_echo"] = round(found["mean_ms"] / (1e3 * SYNCS * echo), 3)
+    return found
+
+
+def _on_the_wire(message: int) -> int:
+    """Bytes of the UDP payloads of one message, without parity."""
+    size = _HEADER + message
+    return size + _PACKET * math.ceil(size / _FRAGMENT)

@@ -54,13 +54,13 @@ class Mosquitto:
         self.child = child
 
     @classmethod
-    async def start(cls, program: str) -> Mosquitto:
+    async def start(cls, program: str, host: str = _LOOPBACK) -> Mosquitto:
         """Three attempts, because another program can take the free port before mosquitto does."""
         for _ in range(3):
-            port = free_port()
-            child = _spawn_mosquitto(program, port)
-            if await _listens(port, child):
-                return cls(child, Address(_LOOPBACK, port))
+            port = free_port(host)
+            child = _spawn_mosquitto(program, port, host)
+            if await _listens(host, port, child):
+                return cls(child, Address(host, port))
             words = child.last_words(2)
             child.terminate()
             await child.gone(1)
@@ -74,9 +74,9 @@ class Mosquitto:
         await self.child.gone(1)
 
 
-def _spawn_mosquitto(program: str, port: int) -> Child:
+def _spawn_mosquitto(program: str, port: int, host: str = _LOOPBACK) -> Child:
     settings = [
-        f"listener {port} {_LOOPBACK}",
+        f"listener {port} {host}",
         "allow_anonymous true",
         "persistence false",
         "set_tcp_nodelay true",
@@ -164,19 +164,19 @@ class _AmqttBroker(Protocol):
     async def shutdown(self) -> None: ...
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
+def free_port(host: str = _LOOPBACK) -> int:
+    """A TCP port of that address of this machine that nobody uses now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-async def _listens(port: int, child: Child) -> bool:
+async def _listens(host: str, port: int, child: Child) -> bool:
     deadline = time.monotonic() + _START_S
     while child.exit_code is None and time.monotonic() < deadline:
         try:
-            _, writer = await asyncio.open_connection(_LOOPBACK, port)
+            _, writer = await asyncio.open_connection(host, port)
         except OSError:
             await asyncio.sleep(0.01)
             continue

@@ -25,7 +25,8 @@ FIRST_ATTEMPTS_S = 5.0
 """How long a first connection is tried before the user is told; later losses are repaired for ever."""
 _ANSWER_S = 3.0
 _GOODBYE_S = 0.3
-_BACK_OFF_S = (0.1, 5.0)
+BACK_OFF_S = (0.1, 5.0)
+"""Between two attempts: at first, and at most."""
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED_LOGIN = (4, 5, 134, 135)
 _CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
@@ -76,6 +77,12 @@ class Connection:
         """Whether messages can be sent now."""
         return self._client is not None
 
+    @property
+    def socket(self) -> socket.socket | None:
+        """The socket (or TLS socket) of a standing connection, to look at and to set options."""
+        found = None if self._client is None else self._client._client.socket()
+        return found if isinstance(found, socket.socket) else None
+
     async def wait_up(self) -> None:
         """Return when the connection stands. (If the first one never does, `run` raises.)"""
         await self._up.wait()
@@ -84,7 +91,7 @@ class Connection:
         """Connect and stay connected; BrokerError if the first connection cannot be made in `patience_s`."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience_s
-        delay = _BACK_OFF_S[0]
+        delay = BACK_OFF_S[0]
         while True:
             try:
                 await self._one_life()
@@ -93,16 +100,16 @@ class Connection:
                     raise asyncio.CancelledError from error  # disconnecting failed, which must not keep us
                 if self._up.is_set():
                     self._log(f"lost the broker at {self.address} ({_reason(error)}); trying to reconnect")
-                    delay = _BACK_OFF_S[0]
+                    delay = BACK_OFF_S[0]
                 elif self._try_older_version(error):
                     continue
-                elif not self.lives and (loop.time() + delay > give_up or _is_final(error)):
-                    raise BrokerError(_explain(self.address, error)) from None
+                elif not self.lives and (loop.time() + delay > give_up or is_final(error)):
+                    raise BrokerError(explain(self.address, error)) from None
             finally:
                 self._client = None
                 self._up.clear()
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _BACK_OFF_S[1] if self.lives else 1.0)
+            delay = min(2 * delay, BACK_OFF_S[1] if self.lives else 1.0)
 
     def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 0, now or never. Call it in the loop; the order of calls is kept."""
@@ -122,7 +129,7 @@ class Connection:
         try:
             await client.publish(topic, payload, 1, retain)
         except aiomqtt.MqttError as error:
-            raise BrokerError(_explain(self.address, error)) from None
+            raise BrokerError(explain(self.address, error)) from None
 
     async def subscribe(self, topic: str, qos: int) -> None:
         """Subscribe now (if connected) and after every reconnection."""
@@ -234,7 +241,8 @@ def _code(error: Exception) -> int | None:
     return code if isinstance(code, int) else getattr(code, "value", None)
 
 
-def _is_final(error: Exception) -> bool:
+def is_final(error: Exception) -> bool:
+    """Whether trying again is of no use."""
     return _code(error) in _REFUSED_LOGIN or "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
@@ -252,7 +260,8 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^\[code:\d+\] ", "", str(error)) or type(error).__name__
 
 
-def _explain(address: Address, error: Exception) -> str:
+def explain(address: Address, error: Exception) -> str:
+    """What a user is told when the broker cannot be used."""
     if _code(error) in _REFUSED_LOGIN:
         return (
             f"The broker at {address} refused the login ({_reason(error)}). "

@@ -47,8 +47,15 @@ class Membership:
         """Form a session with the workers that are there now."""
         return self.formation
 
+    def links(self) -> dict[str, dict[str, Any]]:
+        """How the workers of the present session are reached, by name."""
+        return {}
+
     def suspect(self, name: str, reason: str) -> None:
         """A worker did not answer."""
+
+    def expel(self, name: str, reason: str) -> None:
+        """A worker's answers cannot be used."""
 
     def broker_failure(self) -> str | None:
         """What is wrong with the broker, if anything is."""
@@ -105,14 +112,14 @@ class CellEngine:
         """Make a running `forward` raise; from any thread."""
         self._engine.cancel()
 
-    def probe(self, d: int, reply_bytes: int) -> float:
-        """One sync without computing, in seconds."""
+    def probe(self, payload: int, reply_bytes: int, syncs: int) -> list[float]:
+        """Seconds of so many syncs without computing."""
         with self._busy:
             self._check()
             relay = self._members.formation.relay
             if relay is None:
                 raise CellError("There is no worker to exchange messages with. Start some: --workers 2.")
-            return self._mapped(lambda: relay.probe(d, reply_bytes))
+            return self._mapped(lambda: relay.probe(payload, reply_bytes, syncs))
 
     def settle(self) -> dict[str, Any]:
         """Everything counted so far, by device name."""
@@ -170,13 +177,15 @@ class CellEngine:
             return WorkerLostError(f"A worker was lost: {error}")
         name = names[index]
         formation = self._members.formation
-        if name not in formation.losses:
+        if getattr(error, "expelled", False):
+            self._members.expel(name, str(error))
+        elif name not in formation.losses:
             if (failure := self._members.broker_failure()) is not None:
                 return BrokerError(
                     f"{failure}. Is it running? Can this machine reach it? Ask again when it is back: the workers, "
                     "which nobody can hear without it, are looked for anew."
                 )
-            self._members.suspect(name, "it does not answer")
+            self._members.suspect(name, str(error))
         reason = formation.losses.get(name, str(error))
         left = [n for n in names if n not in formation.losses]
         return WorkerLostError(

@@ -11,20 +11,24 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from halo.cell import native as native_module
 from halo.cell.address import Address
 from halo.cell.broker import LocalBroker, start_broker
+from halo.cell.caution import caution
 from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
 from halo.cell.loop import LoopThread, errors_in_one_line
-from halo.cell.messages import ModelId, clean
+from halo.cell.messages import ModelId, Partials, clean
 from halo.cell.native import Command, Native, OpenModel
 from halo.cell.session import Formation, HubSession, Offer, describe
 from halo.cell.topics import Topics, is_name
 from halo.errors import CellError
+from halo.exchange.datagrams import Transport
+from halo.exchange.lanes import LANES
+from halo.limits import PARTIALS, PLANS, TRANSPORTS, check, check_choice
 
 _SLOTS = 1
 _WORKERS_COME_S = 30.0
@@ -43,8 +47,13 @@ class Wish:
     cell: str
     n_ctx: int
     threads: int
-    partials: str
+    partials: Partials
+    transport: Transport
+    plan: str
+    hub_share: float | None
     worker_threads: int
+    worker_pace_us: int
+    lanes: int
 
 
 class Cell:
@@ -76,7 +85,12 @@ class Cell:
         n_ctx: int,
         threads: int = 1,
         partials: str = "fixed",
+        transport: str = "auto",
+        plan: str = "even",
+        hub_share: float | None = None,
         worker_threads: int = 1,
+        worker_pace_us: int = 0,
+        lanes: int = LANES,
         log: Callable[[str], None] | None = None,
         native: Native | None = None,
         worker_command: Command = WORKER_COMMAND,
@@ -86,10 +100,29 @@ class Cell:
         Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
-        `native` and `worker_command` are for tests. Raises BrokerError and CellError; whatever was started
-        is stopped then.
+        `partials`, `transport`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads` and
+        `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
+        compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
+        an option out of its range; whatever was started is stopped then.
         """
-        wish = Wish(workers, broker, cell, n_ctx, threads, partials, worker_threads)
+        check(hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
+        check_choice("partials", partials, PARTIALS)
+        check_choice("transport", transport, TRANSPORTS)
+        check_choice("plan", plan, PLANS)
+        wish = Wish(
+            workers,
+            broker,
+            cell,
+            n_ctx,
+            threads,
+            cast("Partials", partials),
+            cast("Transport", transport),
+            plan,
+            hub_share,
+            worker_threads,
+            worker_pace_us,
+            lanes,
+        )
         self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
         _open_cells.add(self)
         try:
@@ -102,16 +135,25 @@ class Cell:
     def report(self) -> dict[str, Any]:
         """What each device did, since the opening.
 
-        {"workers", "model", "partials", "devices": [{"name", "share" (of the group results), "group_results",
-        "requests", "messages_sent", "bytes_sent", "messages_received", "bytes_received" (what that device has
-        sent and received)}], the hub first, "totals": the hub's last four, "counters": the engine's others}
+        {"workers", "model", "partials", "transport" (as the user wanted it), "devices": [{"name", "share" (of the
+        group results), "group_results", "requests", "messages_sent", "bytes_sent", "messages_received",
+        "bytes_received" (what that device has sent and received), "link" (of a worker that takes part now: the fields
+        of `halo.cell.messages.Link`, and "packets": the hub's count of its datagrams)}], the hub first, "totals": the
+        hub's last four, "counters": the engine's others}
         """
-        return {
-            "workers": len(self._members().formation.names),
+        members = self._members()
+        report = {
+            "workers": len(members.formation.names),
             "model": self._model.name,
             "partials": self._wish.partials,
+            "transport": self._wish.transport,
             **summarize(self.engine.settle()),
         }
+        links = members.links()
+        for device in report["devices"]:
+            if (link := links.get(device["name"])) is not None:
+                device["link"] = link
+        return report
 
     def close(self) -> None:
         """Leave the cell and stop what was started; any number of times."""
@@ -146,6 +188,7 @@ class Cell:
         engine = self._native.Engine(
             self._model.native, wish.n_ctx, n_slots=_SLOTS, threads=wish.threads, partials=wish.partials
         )
+        engine.assign_evenly(wish.hub_share)  # the one plan that there is
         self.engine = CellEngine(self._native, engine, _SLOTS, self._members())
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:
@@ -157,7 +200,7 @@ class Cell:
             address = self._broker.address
         else:
             address = Address.parse(wish.broker)
-        self._session = session = HubSession(address, topics, self._offer(), self._native, self._log)
+        self._session = session = HubSession(address, topics, self._offer(), self._native, self._log, wish.lanes)
         if private:
             self._locals.start(
                 wish.workers or 0,
@@ -165,11 +208,13 @@ class Cell:
                 cell=wish.cell,
                 model=str(self._model.path),
                 threads=wish.worker_threads,
+                pace_us=wish.worker_pace_us,
                 command=worker_command,
             )
         else:
             await session.claim()
         await self._serve(session)
+        await caution(address, self._log)
         wanted = wish.workers
         formation = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
         self._announce(formation, topics, address)
@@ -192,7 +237,7 @@ class Cell:
     def _offer(self) -> Offer:
         wish, model = self._wish, self._model
         identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
-        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials)
+        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport)
 
     def _members(self) -> Membership:
         if self._session is None or self._loop is None:
@@ -236,8 +281,14 @@ class _Joined(Membership):
     def form_again(self) -> Formation:
         return self._loop.run(self._session.form_again())
 
+    def links(self) -> dict[str, dict[str, Any]]:
+        return self._session.counted_links()
+
     def suspect(self, name: str, reason: str) -> None:
         self._loop.call(lambda: self._session.suspect(name, reason))
+
+    def expel(self, name: str, reason: str) -> None:
+        self._loop.call(lambda: self._session.expel(name, reason))
 
     def broker_failure(self) -> str | None:
         return self._loop.run(self._session.broker_failure())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import halo
@@ -17,6 +17,8 @@ from halo.errors import CellError
 WORKER_COMMAND = (sys.executable, "-P", "-m", "halo.cli", "worker")
 _PACKAGES = str(Path(halo.__file__).absolute().parent.parent)
 _PATIENCE_S = 1.5
+Place = Callable[[int, Sequence[str]], Sequence[str]]
+"""Makes of the command of the worker with that number the one that starts it elsewhere."""
 
 
 class LocalWorkers:
@@ -26,15 +28,25 @@ class LocalWorkers:
         self._children: dict[str, Child] = {}
 
     def start(
-        self, count: int, *, address: Address, cell: str, model: str, threads: int, command: Sequence[str]
+        self,
+        count: int,
+        *,
+        address: Address,
+        cell: str,
+        model: str,
+        threads: int,
+        pace_us: int,
+        command: Sequence[str] = WORKER_COMMAND,
+        place: Place = lambda number, command: command,
     ) -> None:
         """Start `worker-1` to `worker-<count>`."""
         path = os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH")]))
         for number in range(1, count + 1):
             name = f"worker-{number}"
             where = ["--broker", str(address), "--cell", cell, "--name", name]
-            what = ["-m", model, "-t", str(threads), "--exit-with-parent"]
-            self._children[name] = Child([*command, *where, *what], pipe=True, env={"PYTHONPATH": path})
+            what = ["-m", model, "-t", str(threads), "--pace", str(pace_us), "--exit-with-parent"]
+            placed = place(number, [*command, *where, *what])
+            self._children[name] = Child(placed, pipe=True, env={"PYTHONPATH": path})
 
     @property
     def pids(self) -> list[int]:

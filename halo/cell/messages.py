@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_DOCUMENT = 64 * 1024
 """Bytes; a longer payload on a control topic is not even parsed."""
 
@@ -16,7 +16,9 @@ _SHA256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _NAME = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 # These are printed on other people's terminals: no control characters, so no escape sequences.
 _TEXT = Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+Partials = Literal["fixed", "f32", "f16"]
 _COUNT = Annotated[int, Meta(ge=0, le=2**53)]
+_LANES = Annotated[int, Meta(ge=1, le=64)]
 _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
@@ -28,30 +30,52 @@ class ModelId(Struct, frozen=True):
     file: _TEXT
 
 
+_PORT = Annotated[int, Meta(ge=1, le=65535)]
+_ADDRESS = Annotated[str, Meta(max_length=45, pattern=r"\A[0-9a-fA-F:.]+\Z")]
+_SHARE = Annotated[float, Meta(ge=0, le=1)]
+_AMOUNT = Annotated[float, Meta(ge=0)]
+
+
+class Sealing(Struct, frozen=True, kw_only=True):
+    """How a device seals datagrams: an X25519 public key in hex, and ciphers by name."""
+
+    key: _SHA256
+    ciphers: Annotated[list[_TEXT], Meta(max_length=8)]
+
+
+class DatagramPlace(Sealing, frozen=True, kw_only=True):
+    """Where a worker takes datagrams: a UDP port and numeric addresses."""
+
+    port: _PORT
+    addresses: Annotated[list[_ADDRESS], Meta(max_length=8)]
+
+
 class Lease(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/hub`, retained: the hub and the session that workers shall serve."""
 
-    protocol: Literal[1] = 1
+    protocol: Literal[2] = 2
     session: _HEX64
     hub: _NAME
     model: ModelId
     n_ctx: _SIZE
     slots: _SIZE
-    partials: Literal["fixed", "f32"]
+    partials: Partials
+    lanes: _LANES = 1
     since: Annotated[float, Meta(ge=0)]
+    datagrams: Sealing | None = None
 
 
 class Beat(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/hub/beat`, each second: the holder of the lease is alive."""
 
-    protocol: Literal[1] = 1
+    protocol: Literal[2] = 2
     session: _HEX64
 
 
 class Profile(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/device/<name>/profile`, retained: what a worker is and what it is doing."""
 
-    protocol: Literal[1] = 1
+    protocol: Literal[2] = 2
     name: _NAME
     incarnation: _HEX64
     isa: _TEXT
@@ -59,10 +83,42 @@ class Profile(Struct, frozen=True, kw_only=True):
     cores: _COUNT
     memory_bytes: _COUNT
     exchanges: Annotated[list[_TEXT], Meta(max_length=16)]
+    lanes: _LANES = 1
     model: ModelId | None
     session: Annotated[str, Meta(pattern=r"\A([0-9a-f]{16})?\Z")]
     state: Literal["idle", "ready", "refused"]
     reason: _TEXT
+    datagrams: DatagramPlace | None = None
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """What the hub measures of the way to one worker; times in ms, losses as shares, goodput in bytes per second.
+
+    `repairs` (fragments that the worker asked for again) and `timeouts` (messages of which the hub heard nothing in
+    time) are counted since the session began. Where no datagrams come from the worker, nothing is known but
+    the transport and, unless the user wanted it so, the `reason`.
+    """
+
+    name: _NAME
+    transport: Literal["udp", "mqtt"]
+    address: _TEXT = ""
+    cipher: _TEXT = ""
+    rtt_ms: _AMOUNT | None = None
+    jitter_ms: _AMOUNT | None = None
+    loss_to: _SHARE | None = None
+    loss_from: _SHARE | None = None
+    goodput: _COUNT | None = None
+    repairs: _COUNT = 0
+    timeouts: _COUNT = 0
+    reason: _TEXT = ""
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/hub/links`, each second: how the hub reaches its workers."""
+
+    protocol: Literal[2] = 2
+    session: _HEX64
+    links: Annotated[list[Link], Meta(max_length=64)]
 
 
 class BadDocument(Exception):
@@ -77,10 +133,10 @@ class _Envelope(Struct):
     protocol: int
 
 
-Document = TypeVar("Document", Lease, Beat, Profile)
+Document = TypeVar("Document", Lease, Beat, Profile, Links)
 
 
-def encode(document: Lease | Beat | Profile) -> bytes:
+def encode(document: Lease | Beat | Profile | Links) -> bytes:
     """The JSON text of a document."""
     return msgspec.json.encode(document)
 

@@ -15,6 +15,8 @@ class Roster:
         self.strangers: dict[str, str] = {}
         """Devices that speak another version of the protocol, and what was said about it."""
         self._silent: set[str] = set()
+        self._expelled: set[str] = set()
+        """Incarnations: whoever is started anew may come again."""
 
     def hear(self, name: str, payload: bytes) -> bool:
         """Take in the payload of `name`'s profile topic; an empty one means that the device is gone.
@@ -46,12 +48,20 @@ class Roster:
         """Do not count on this device until it says something again."""
         self._silent.add(name)
 
+    def expel(self, name: str) -> None:
+        """Never count on this device again, as long as it is not started anew."""
+        if (profile := self.profiles.get(name)) is not None:
+            self._expelled.add(profile.incarnation)
+
+    def _counts(self, profile: Profile) -> bool:
+        return profile.name not in self._silent and profile.incarnation not in self._expelled
+
     def ready(self, session: str) -> list[str]:
         """The devices that serve this session, by name."""
         return sorted(
             name
             for name, profile in self.profiles.items()
-            if profile.state == "ready" and profile.session == session and name not in self._silent
+            if profile.state == "ready" and profile.session == session and self._counts(profile)
         )
 
     def undecided(self, session: str) -> list[str]:
@@ -59,7 +69,7 @@ class Roster:
         return sorted(
             name
             for name, profile in self.profiles.items()
-            if name not in self._silent
+            if self._counts(profile)
             and profile.state != "refused"
             and not (profile.state == "ready" and profile.session == session)
         )

@@ -8,15 +8,19 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
-from halo.cell.messages import BadDocument, Beat, Lease, ModelId, decode, encode
+from halo.cell.links import counted_link, link_of
+from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, ModelId, Partials, decode, encode
 from halo.cell.native import Native, Relay
 from halo.cell.roster import Roster
 from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
+from halo.exchange.datagrams import HubDatagrams, Transport, unreached
+from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import HubExchange
 from halo.words import shortened
 
@@ -28,6 +32,8 @@ _RETURN_AFTER_OUTAGE_S = 3.0
 _RECONNECT_S = 5.0
 _USURPER_S = 0.2
 _BROKER_ANSWERS_S = 0.8
+_PLAIN_RE_REQUEST_S = 0.5
+"""With one lane, a request that is sent again queues behind the first: only loss by the broker makes it useful."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Offer:
     model: ModelId
     n_ctx: int
     slots: int
-    partials: str
+    partials: Partials
+    transport: Transport = "auto"
 
 
 @dataclass
@@ -56,7 +63,13 @@ class HubSession:
     """Made and used in the hub's loop; `formation` and the two flags may be read from any thread."""
 
     def __init__(
-        self, address: Address, topics: Topics, offer: Offer, native: Native, log: Callable[[str], None]
+        self,
+        address: Address,
+        topics: Topics,
+        offer: Offer,
+        native: Native,
+        log: Callable[[str], None],
+        lanes: int = LANES,
     ) -> None:
         self.roster = Roster()
         self.formation = Formation("", [], None)
@@ -77,7 +90,8 @@ class HubSession:
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
         identity = secrets.token_hex(6)
-        self.exchange = HubExchange(address, topics, f"halo-{identity}-data")
+        self._datagrams = HubDatagrams(native, "mqtt")
+        self.exchange = HubExchange(address, topics, f"halo-{identity}-data", lanes)
         self._control = Connection(
             address,
             f"halo-{identity}-hub",
@@ -102,9 +116,9 @@ class HubSession:
 
     async def serve(self, started: asyncio.Event) -> None:
         """Be the hub until `leave` is called; BrokerError when the broker cannot be reached at the start."""
-        async with running(self._control.run(), self.exchange.connection.run(), self._beat()):
+        async with running(self._control.run(), self.exchange.lanes.run(), self._beat()):
             await self._control.wait_up()
-            await self.exchange.connection.wait_up()
+            await self.exchange.lanes.wait_up()
             started.set()
             await self._stop.wait()
             held, self._lease = self._lease, None  # from here on it is not put back
@@ -125,22 +139,26 @@ class HubSession:
         self._limit = wanted
         session = secrets.token_hex(8)
         await self._connected()
-        await self.exchange.listen(session)
+        self.exchange.listen(session)
+        self._datagrams = HubDatagrams(self._native, self._offer.transport)
+        if self._offer.transport == "udp" and self._datagrams.unavailable:
+            raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         await self._publish_lease(session)
         await self._gather(session, wanted, patience_s, check)
-        return self._assemble(session)
+        return await self._assemble(session)
 
     async def form_again(self) -> Formation:
         """A new session with the workers that are left and those that have joined; it may be none."""
         session = secrets.token_hex(8)
         await self._connected()
-        await self.exchange.listen(session)
+        self.exchange.listen(session)
+        self._datagrams = HubDatagrams(self._native, self._offer.transport)
         await self._publish_lease(session)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 while self.roster.undecided(session):
                     await self._wait_news()
-        formation = self._assemble(session)
+        formation = await self._assemble(session)
         self._log(f"computing with {describe(formation.names)}")
         return formation
 
@@ -149,12 +167,17 @@ class HubSession:
         self.roster.suspect(name)
         self._lose(name, reason)
 
+    def expel(self, name: str, reason: str) -> None:
+        """A worker's answers cannot be used: do without it until it is started anew."""
+        self.roster.expel(name)
+        self._lose(name, reason)
+
     async def broker_failure(self) -> str | None:
         """What is wrong with the broker, if anything is; then every worker of the formation is out of reach.
 
         Asked when a worker has said nothing for long, for that may be the broker's silence.
         """
-        if self._control.is_up and self.exchange.connection.is_up:
+        if self._control.is_up and self.exchange.lanes.is_up:
             with contextlib.suppress(BrokerError, TimeoutError):
                 async with asyncio.timeout(_BROKER_ANSWERS_S):
                     await self._control.publish(self._topics.beat, encode(Beat(session=self.formation.session)))
@@ -166,15 +189,50 @@ class HubSession:
             self.formation.losses.setdefault(name, f"the broker is away: {reason}")
         return f"The broker at {self._address} was lost in the middle of a token: {reason}"
 
-    def _assemble(self, session: str) -> Formation:
+    async def _assemble(self, session: str) -> Formation:
         names = self.roster.ready(session)[: self._limit]
         relay = None
         if names:
-            relay = self._native.Relay(int(session, 16), len(names), self.exchange.poster(names))
+            post = self.exchange.poster(names, [self.roster.profiles[name].lanes for name in names])
+            again_s = _PLAIN_RE_REQUEST_S if self.exchange.is_plain else None
+            relay = self._native.Relay(int(session, 16), len(names), post, re_request_s=again_s)
             self.exchange.bind(relay, names)
+            profiles = [self.roster.profiles[name] for name in names]
+            await self._datagrams.open(relay, session, profiles)
+            self._tell_links(relay, names)
         self.formation = Formation(session, names, relay)
         self.joiner_waits = False
         return self.formation
+
+    def _tell_links(self, relay: Relay, names: list[str]) -> None:
+        """Say, or complain about, which workers are reached by datagrams."""
+        if self._datagrams.unavailable:
+            if self._offer.transport == "auto":
+                self._log(
+                    f"partials go over MQTT only, since this device has no datagrams: {self._datagrams.unavailable}"
+                )
+            return
+        trouble = unreached(names, self.roster.profiles, relay.links())
+        if not trouble:
+            return
+        if self._offer.transport == "udp":
+            raise CellError(f"Not every worker is reached by datagrams (--transport udp): {trouble}. Or use auto.")
+        self._log(f"partials go over MQTT where datagrams do not reach: {trouble}")
+
+    def links(self) -> list[Link]:
+        """How the workers of the formation are reached; from any thread."""
+        return [link_of(name, state, self._datagrams) for name, state in self._link_states()]
+
+    def counted_links(self) -> dict[str, dict[str, Any]]:
+        """The same by name, with all that the native module has counted; from any thread."""
+        return {name: counted_link(name, state, self._datagrams) for name, state in self._link_states()}
+
+    def _link_states(self) -> list[tuple[str, dict[str, Any]]]:
+        formation = self.formation
+        if formation.relay is None:
+            return []
+        states = zip(formation.names, formation.relay.links(), strict=True)
+        return [(name, state) for name, state in states if name not in formation.losses]
 
     async def _gather(self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -215,7 +273,7 @@ class HubSession:
         try:
             async with asyncio.timeout(_RECONNECT_S):
                 await self._control.wait_up()
-                await self.exchange.connection.wait_up()
+                await self.exchange.lanes.wait_up()
         except TimeoutError:
             raise BrokerError(
                 f"The broker at {self._address} has been away for {_RECONNECT_S:.0f} s. "
@@ -230,8 +288,10 @@ class HubSession:
             model=offer.model,
             n_ctx=offer.n_ctx,
             slots=offer.slots,
-            partials="f32" if offer.partials == "f32" else "fixed",
+            partials=offer.partials,
+            lanes=len(self.exchange.lanes.lanes),
             since=round(time.time(), 3) if self._lease is None else self._lease.since,
+            datagrams=self._datagrams.sealing(),
         )
         self._own_sessions.add(session)
         await self._control.publish(self._topics.lease, encode(self._lease), retain=True)
@@ -250,6 +310,9 @@ class HubSession:
         while True:
             if self._lease is not None and self.failure is None:
                 self._control.send(self._topics.beat, encode(Beat(session=self._lease.session)))
+                if self.formation.session == self._lease.session:  # else the next one is being formed
+                    links = Links(session=self._lease.session, links=self.links())
+                    self._control.send(self._topics.links, encode(links))
             await asyncio.sleep(_BEAT_S)
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:

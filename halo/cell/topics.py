@@ -45,6 +45,11 @@ class Topics:
         return f"halo/{self.cell}/hub/beat"
 
     @property
+    def links(self) -> str:
+        """Not retained: how the hub reaches its workers."""
+        return f"halo/{self.cell}/hub/links"
+
+    @property
     def all_profiles(self) -> str:
         """A subscription to the profile of every device."""
         return f"halo/{self.cell}/device/+/profile"
@@ -53,17 +58,30 @@ class Topics:
         """Retained: what one device is and which session it serves."""
         return f"halo/{self.cell}/device/{device}/profile"
 
-    def request(self, device: str) -> str:
-        """Data: requests to one device."""
-        return f"halo/{self.cell}/device/{device}/request"
+    def request(self, device: str, lane: int, copies: int) -> str:
+        """Data: requests to one device over one of its lanes, to be answered over `copies` lanes."""
+        return f"halo/{self.cell}/device/{device}/request/{lane}/{copies}"
 
-    def partial(self, session: str, device: str) -> str:
-        """Data: the partials of one device in one session."""
-        return f"halo/{self.cell}/session/{session}/partial/{device}"
+    def all_requests(self, device: str, lane: int) -> str:
+        """A subscription to the requests to one device over one of its lanes."""
+        return f"halo/{self.cell}/device/{device}/request/{lane}/+"
 
-    def all_partials(self, session: str) -> str:
-        """A subscription to the partials of every device in one session."""
-        return self.partial(session, "+")
+    def copies(self, topic: str) -> int:
+        """Over how many lanes a request on this topic shall be answered: at least one."""
+        last = topic.rpartition("/")[2]
+        return max(int(last), 1) if len(last) == 1 and last in "0123456789" else 1
+
+    def partial(self, session: str, device: str, lane: int) -> str:
+        """Data: the partials of one device in one session, over one of its lanes."""
+        return f"halo/{self.cell}/session/{session}/partial/{device}/{lane}"
+
+    def all_partials(self, session: str, lane: int) -> str:
+        """A subscription to the partials of every device in one session, over one lane."""
+        return f"halo/{self.cell}/session/{session}/partial/+/{lane}"
+
+    def doctor(self, run: str) -> str:
+        """What one run of `halo doctor` sends to itself."""
+        return f"halo/{self.cell}/doctor/{run}"
 
     def profile_owner(self, topic: str) -> str | None:
         """The device whose profile this is; None for any other topic or a name that is not allowed."""
@@ -71,7 +89,7 @@ class Topics:
 
     def partial_sender(self, topic: str, session: str) -> str | None:
         """The device that sent this partial; None for another session or topic, or a name not allowed."""
-        return _between(topic, f"halo/{self.cell}/session/{session}/partial/", "")
+        return _between(topic.rpartition("/")[0], f"halo/{self.cell}/session/{session}/partial/", "")
 
 
 def _between(topic: str, before: str, after: str) -> str | None:

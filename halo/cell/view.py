@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
-from halo.cell.messages import BadDocument, Beat, Lease, OtherProtocol, decode
+from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, OtherProtocol, decode
 from halo.cell.roster import Roster
 from halo.cell.topics import Topics
 from halo.errors import BrokerError, CellError
@@ -33,35 +34,111 @@ class View:
     foreign_hub: str | None = None
     """Why the lease cannot be read: another version of the protocol."""
     roster: Roster = field(default_factory=Roster)
+    links: Links | None = None
+    connected: bool = True
+    """Whether the broker is there."""
+
+    def link(self, name: str) -> Link | None:
+        """How the hub reaches this worker, where it has said so."""
+        if self.links is None or self.lease is None or self.links.session != self.lease.session:
+            return None
+        return next((link for link in self.links.links if link.name == name), None)
 
 
-async def look(address: Address, topics: Topics, beat_s: float = BEAT_PATIENCE_S) -> View:
-    """Read the retained documents and, where there is a lease, wait up to `beat_s` for its heartbeat."""
-    view, beat = View(), asyncio.Event()
+async def look(address: Address, topics: Topics, beat_s: float = BEAT_PATIENCE_S, *, links: bool = False) -> View:
+    """Read the retained documents and, where there is a lease, wait up to `beat_s` for its heartbeat.
 
-    def hear(topic: str, payload: bytes, retained: bool) -> None:
-        if topic == topics.lease:
-            _hear_lease(view, payload)
-        elif topic == topics.beat:
-            with contextlib.suppress(BadDocument):
-                decode(Beat, payload)
-                beat.set()
-        elif name := topics.profile_owner(topic):
-            view.roster.hear(name, payload)
-
-    wanted = {topics.lease: 1, topics.beat: 1, topics.all_profiles: 1}
-    connection = Connection(address, f"halo-look-{secrets.token_hex(6)}", hear, topics=wanted)
+    With `links` wait as long for what the hub says of its links, which it does right after.
+    """
+    ear = _Ear(topics)
+    connection = Connection(address, f"halo-look-{secrets.token_hex(6)}", ear.hear, topics=ear.wanted)
     async with running(connection.run()):
         await connection.wait_up()
-        # The broker answers in order: what it retains has arrived before the answer to a second subscription.
-        await connection.subscribe(topics.lease, 1)
-        await asyncio.sleep(_RETAINED_S)
-        if view.lease is not None or view.foreign_hub is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(beat_s):
-                    await beat.wait()
-    view.beating = beat.is_set()
-    return view
+        await _settle(connection, ear, beat_s, links)
+    ear.view.beating = ear.beat.is_set()
+    return ear.view
+
+
+async def follow(address: Address, topics: Topics, show: Callable[[View], None], every_s: float = 1.0) -> NoReturn:
+    """Show the cell again and again until cancelled; BrokerError when the broker is not there at the start.
+
+    Later outages are shown, not raised. An OSError of `show` is.
+    """
+    ear = _Ear(topics)
+
+    async def begin_anew() -> None:
+        """What was cleared while we were away would never be heard of: let the broker tell all again."""
+        ear.forget()
+        for topic, qos in ear.wanted.items():
+            await connection.subscribe(topic, qos)
+
+    client_id = f"halo-look-{secrets.token_hex(6)}"
+    connection = Connection(address, client_id, ear.hear, topics=ear.wanted, on_up=begin_anew)
+    async with running(connection.run()):
+        await connection.wait_up()
+        await _settle(connection, ear, 1.5 * every_s, links=True)
+        while True:
+            ear.look_at_clock(connection.is_up)
+            try:
+                show(ear.view)
+            except OSError as error:
+                failure = error  # raised below: the group would wrap it
+                break
+            await asyncio.sleep(every_s)
+    raise failure
+
+
+async def _settle(connection: Connection, ear: _Ear, beat_s: float, links: bool) -> None:
+    # The broker answers in order: what it retains has arrived before the answer to a second subscription.
+    await connection.subscribe(ear.topics.lease, 1)
+    await asyncio.sleep(_RETAINED_S)
+    if ear.view.lease is not None or ear.view.foreign_hub is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(beat_s):
+                await ear.beat.wait()
+                if links:
+                    await ear.linked.wait()
+
+
+class _Ear:
+    """Takes in what is said in a cell."""
+
+    def __init__(self, topics: Topics) -> None:
+        self.topics = topics
+        self.view = View()
+        self.wanted = {topics.lease: 1, topics.all_profiles: 1, topics.beat: 0, topics.links: 0}
+        self.beat = asyncio.Event()
+        self.linked = asyncio.Event()
+        self._beat_at = self._linked_at = -math.inf
+
+    def hear(self, topic: str, payload: bytes, retained: bool) -> None:
+        view, now = self.view, time.monotonic()
+        if topic == self.topics.lease:
+            _hear_lease(view, payload)
+        elif topic == self.topics.beat:
+            with contextlib.suppress(BadDocument):
+                decode(Beat, payload)
+                self._beat_at = now
+                self.beat.set()
+        elif topic == self.topics.links:
+            with contextlib.suppress(BadDocument):
+                view.links = decode(Links, payload)
+                self._linked_at = now
+                self.linked.set()
+        elif name := self.topics.profile_owner(topic):
+            view.roster.hear(name, payload)
+
+    def forget(self) -> None:
+        """Know nothing."""
+        self.view = View()
+
+    def look_at_clock(self, connected: bool) -> None:
+        """Let go what has not been said again for too long."""
+        now, view = time.monotonic(), self.view
+        view.connected = connected
+        view.beating = connected and now - self._beat_at < BEAT_PATIENCE_S
+        if now - self._linked_at > BEAT_PATIENCE_S:
+            view.links = None
 
 
 async def check_free(address: Address, topics: Topics) -> Lease | None:

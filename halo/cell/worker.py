@@ -12,12 +12,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
 
 from halo.cell.address import Address
+from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
 from halo.cell.ledger import HUB
 from halo.cell.loop import errors_in_one_line
@@ -26,9 +26,10 @@ from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.topics import Topics, check_name, is_name
 from halo.cell.view import running
 from halo.errors import BrokerError, CellError
-
-_QUEUE = 64
-"""Requests that may wait for the computing thread; more are not accepted, and the hub asks again."""
+from halo.exchange.addresses import is_loopback
+from halo.exchange.datagrams import WorkerDatagrams
+from halo.exchange.lanes import LANES
+from halo.exchange.mqtt import WorkerExchange
 
 _LAST_RESORT_S = 2.5
 """How long a worker without a parent may take to leave in order."""
@@ -45,6 +46,7 @@ class WorkerWish:
     threads: int = 1
     exit_with_parent: bool = False
     wait: bool = False
+    pace_us: int = 0
 
 
 def default_name() -> str:
@@ -62,14 +64,16 @@ class WorkerService:
             raise CellError(f"A worker cannot be called {HUB!r}: reports call the hub so. Choose another --name.")
         self.ignored = 0
         """Control documents that were not valid."""
-        self.refused = 0
-        """Requests that came while the queue was full."""
         self._wish = wish
         self._log = log
         self._topics = Topics(wish.cell)
-        self._worker: NativeWorker = native.Worker(model.native, wish.threads)
+        self._worker: NativeWorker = native.Worker(model.native, wish.threads, wish.pace_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
+        loopback = is_loopback(wish.address.host)
+        self._datagrams = WorkerDatagrams(native, self._worker, self._profile.incarnation, loopback=loopback)
+        if self._datagrams.unavailable:
+            log(f"partials go over MQTT only: no datagrams here, because {self._datagrams.unavailable}")
         self._lease: Lease | None = None
         self._lease_news = asyncio.Event()
         self._stop = asyncio.Event()
@@ -77,8 +81,6 @@ class WorkerService:
         self._leaving = False
         self._elders: set[str] = set()
         self._heard_myself = False
-        self._waiting = 0
-        self._bench = ThreadPoolExecutor(1, "halo-compute")
         self._loop = asyncio.get_running_loop()
         identity = self._profile.incarnation
         patience_s = math.inf if wish.wait else FIRST_ATTEMPTS_S
@@ -92,13 +94,8 @@ class WorkerService:
             patience_s=patience_s,
             log=log,
         )
-        self._data = Connection(
-            wish.address,
-            f"halo-{identity}-data",
-            self._request,
-            topics={self._topics.request(self.name): 0},
-            patience_s=patience_s,
-            log=lambda line: None,  # the control connection says the same
+        self._data = WorkerExchange(
+            wish.address, self._topics, self.name, f"halo-{identity}-data", self._worker, log, patience_s
         )
 
     async def serve(self) -> None:
@@ -112,12 +109,12 @@ class WorkerService:
             self._loop.add_reader(sys.stdin.fileno(), self._read_parent)
         starting = asyncio.create_task(self._stop.wait())
         try:
-            async with running(self._data.run(), self._follow_connected()):
+            async with running(self._data.lanes.run(), self._follow_connected()):
                 await starting
                 await self._say_goodbye()
         finally:
             starting.cancel()
-            self._bench.shutdown(wait=False, cancel_futures=True)
+            self._data.close()
         if self._usurped:
             raise CellError(
                 f"Another worker took the name {self.name!r} in the cell {self._wish.cell!r}, and the newest "
@@ -126,10 +123,11 @@ class WorkerService:
 
     async def _follow_connected(self) -> None:
         """Data first: when the profile says 'ready', requests must be able to arrive."""
-        await self._data.wait_up()
+        await self._data.lanes.wait_up()
         async with running(self._control.run()):
             await self._control.wait_up()
             self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
+            await caution(self._wish.address, self._log)
             while True:
                 await self._lease_news.wait()
                 self._lease_news.clear()
@@ -152,12 +150,12 @@ class WorkerService:
         """Do what the lease says: serve its session, or none."""
         before = self._profile
         if lease is None:
-            await self._on_bench(self._worker.close)
+            await self._end_session()
             self._profile = replace_profile(before, "idle")
             if before.state == "ready":
                 self._log("the hub has left; waiting for the next one")
         elif lease.model.identity != self._model.identity:
-            await self._on_bench(self._worker.close)
+            await self._end_session()
             self._profile = replace_profile(before, "refused", reason=_other_model(self._model, lease))
             if before.reason != self._profile.reason:
                 self._log(self._profile.reason)
@@ -166,54 +164,29 @@ class WorkerService:
         with contextlib.suppress(BrokerError):  # not connected: said again when it is
             await self._publish_profile()
 
+    async def _end_session(self) -> None:
+        self._datagrams.close()
+        self._data.serve("", 1)
+        await self._data.on_bench(self._worker.close)
+
     async def _open(self, lease: Lease, *, again: bool) -> None:
         def begin() -> None:
             self._worker.open(int(lease.session, 16), lease.n_ctx, lease.slots)
 
         try:
-            await self._on_bench(begin)
+            self._datagrams.close()
+            await self._data.on_bench(begin)
+            self._datagrams.serve(lease)
         except Exception as error:  # whatever the lease asks for must not end the worker
+            self._data.serve("", 1)
             reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
             self._profile = replace_profile(self._profile, "refused", reason=reason)
             self._log(reason)
             return
+        self._data.serve(lease.session, lease.lanes)
         self._profile = replace_profile(self._profile, "ready", session=lease.session)
         if not again:
             self._log(f"serving session {lease.session} of hub {lease.hub} ({lease.model.name})")
-
-    async def _on_bench(self, work: Callable[[], None]) -> None:
-        """In the computing thread, after the requests that wait there, which use the same state."""
-        await self._loop.run_in_executor(self._bench, work)
-
-    def _request(self, topic: str, message: bytes, retained: bool) -> None:
-        if self._waiting >= _QUEUE:
-            self.refused += 1
-            return
-        verdict, answer = self._worker.accept(message)
-        if verdict == "answer":
-            self._reply(answer)
-        elif verdict == "compute":
-            self._waiting += 1
-            self._bench.submit(self._compute, message, self._profile.session)
-
-    def _compute(self, message: bytes, session: str) -> None:
-        """In the computing thread."""
-        reply = b""
-        try:
-            reply = self._worker.compute(message)
-        except Exception as error:
-            self._loop.call_soon_threadsafe(self._log, f"a request could not be computed: {error}")
-        with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving
-            self._loop.call_soon_threadsafe(self._computed, reply, session)
-
-    def _computed(self, reply: bytes, session: str) -> None:
-        self._waiting -= 1
-        if reply and session == self._profile.session:
-            self._reply(reply)
-
-    def _reply(self, reply: bytes) -> None:
-        if self._profile.session:
-            self._data.send(self._topics.partial(self._profile.session, self.name), reply)
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic == self._topics.lease:
@@ -251,6 +224,9 @@ class WorkerService:
             self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
 
     async def _publish_profile(self) -> None:
+        place = self._datagrams.place()
+        exchanges = ["mqtt"] if place is None else ["udp", "mqtt"]
+        self._profile = msgspec.structs.replace(self._profile, datagrams=place, exchanges=exchanges)
         await self._control.publish(self._topics.profile(self.name), encode(self._profile), retain=True)
 
     async def _say_goodbye(self) -> None:
@@ -280,6 +256,7 @@ class WorkerService:
             cores=os.cpu_count() or 1,
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             exchanges=["mqtt"],
+            lanes=LANES,
             model=self._model,
             session="",
             state="idle",

@@ -6,17 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from halo.cell.hub import Cell
-from halo.cli.console import patience, say
-from halo.cli.options import Commands, add_cell, add_model, broker_of, command, positive, within
+from halo.cli import bench_cell
+from halo.cli.console import patience
+from halo.cli.options import Commands, add_model, command, positive
 
-_SYNC = "measure syncs: one message to every worker and one answer from each, nothing computed"
-_SYNC_EXAMPLES = """\
-  halo bench sync --workers 4                     four workers on this machine
-  halo bench sync --workers 3 --broker mqtt://pi1 --tokens 200 --json
-
-The messages are those of one token of TinyLlama 1.1B: 44 syncs of 2048 values.
-"""
 _KERNELS = "measure this machine's kernels, next to llama.cpp's where it is installed"
 _KERNELS_EXAMPLES = """\
   halo bench kernels
@@ -36,11 +29,7 @@ _MODEL_EXAMPLES = """\
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("bench", help="measure a part of HALO")
     parts = parser.add_subparsers(title="what to measure", metavar="PART", required=True)
-    sync = command(parts, "sync", _SYNC, _SYNC_EXAMPLES, _sync)
-    add_cell(sync)
-    add_model(sync)
-    sync.add_argument("--workers", type=within("workers", least=1), required=True, metavar="N", help="how many workers")
-    sync.add_argument("--tokens", type=positive, default=50, metavar="N", help="how many times 44 syncs (default: 50)")
+    bench_cell.add(parts)
     kernels = command(parts, "kernels", _KERNELS, _KERNELS_EXAMPLES, _kernels)
     model = command(parts, "model", _MODEL, _MODEL_EXAMPLES, _model)
     add_model(model)
@@ -49,25 +38,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     model.add_argument("--processes", type=positive, metavar="N", help="also so many processes at once")
     for one, rounds in ((kernels, 15), (model, 5)):
         one.add_argument("--rounds", type=positive, default=rounds, metavar="N", help=f"medians of (default: {rounds})")
-    for part in (sync, kernels, model):
+    for part in (kernels, model):
         part.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _sync(args: argparse.Namespace) -> int:
-    from halo.bench.sync import bench_sync, print_sync
-    from halo.model import demo_model, open_model
-
-    model = open_model(args.model or demo_model())
-    with (
-        patience("waiting for the workers"),
-        Cell.open(model, workers=args.workers, broker=broker_of(args), cell=args.cell, n_ctx=256, log=say) as cell,
-    ):
-        figures = bench_sync(cell, args.tokens)
-    if args.json:
-        print(json.dumps({"workers": args.workers, **figures}))
-    else:
-        print_sync(args.workers, figures)
-    return 0
 
 
 def _kernels(args: argparse.Namespace) -> int:

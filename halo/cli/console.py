@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _PATIENCE_S = 2.0
 
@@ -42,3 +42,9 @@ def size(n: int) -> str:
         if n >= bytes_each:
             return f"{n / bytes_each:.1f} {unit}"
     return f"{n} B"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows with their columns aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from typing import Any
 
 from halo.cell.address import Address
 from halo.cell.loop import errors_in_one_line
-from halo.cell.messages import Profile
 from halo.cell.topics import Topics
 from halo.cell.view import View, look
-from halo.cli.console import patience, say, size
+from halo.cli.cell_view import as_json, as_text
+from halo.cli.console import patience, say
 from halo.cli.options import Commands, add_cell, command, need_broker
+from halo.cli.watch import watch
 
-_WHAT = "list who is in a cell"
+_WHAT = "list who is in a cell, and how the hub reaches its workers"
 _EXAMPLES = """\
   halo devices --broker mqtt://pi1
   halo devices --broker mqtt://pi1 --cell lab --json
+  halo devices --broker mqtt://pi1 --watch      follow it, until Ctrl-C; with --json an object a line
+
+LINK is what carries requests and partials: udp, with the worker's address and the cipher, or mqtt. The hub measures
+links over udp: RTT and JITTER of packets, LOSS on the way to the worker and back (of the last thousand), GOODPUT
+(bytes of requests a second while any is under way), fragments sent again on request (REPAIRS) and messages sent again
+because nothing was heard (TIMEOUTS) since the session began.
 """
 _BEAT_S = 1.5
 
@@ -26,95 +32,21 @@ _BEAT_S = 1.5
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = command(commands, "devices", _WHAT, _EXAMPLES, run)
     add_cell(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--watch", action="store_true", help="follow the cell, each second, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print one JSON object; with --watch one a line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, print, done."""
+    """Look, print, done; or print until Ctrl-C."""
     address, topics = Address.parse(need_broker(args)), Topics(args.cell)
+    if args.watch:
+        return watch(address, topics, as_lines_of_json=args.json)
     with patience(f"asking the broker at {address}"):
         view = asyncio.run(_look(address, topics))
-    print(json.dumps(_as_json(args.cell, view), indent=2) if args.json else _as_text(args.cell, address, view))
+    print(json.dumps(as_json(args.cell, view), indent=2) if args.json else as_text(args.cell, address, view))
     return 0
 
 
 async def _look(address: Address, topics: Topics) -> View:
     errors_in_one_line(asyncio.get_running_loop(), say)
-    return await look(address, topics, _BEAT_S)
-
-
-def _as_json(cell: str, view: View) -> dict[str, Any]:
-    return {
-        "cell": cell,
-        "hub": None if view.lease is None else _hub(view),
-        "devices": [_device(view, p) for _, p in sorted(view.roster.profiles.items())],
-        "ignored": view.roster.ignored,
-    }
-
-
-def _hub(view: View) -> dict[str, Any]:
-    lease = view.lease
-    assert lease is not None
-    return {
-        "name": lease.hub,
-        "alive": view.beating,
-        "session": lease.session,
-        "model": lease.model.name,
-        "n_ctx": lease.n_ctx,
-        "partials": lease.partials,
-        "since": lease.since,
-    }
-
-
-def _device(view: View, profile: Profile) -> dict[str, Any]:
-    serves = profile.session and view.lease is not None and profile.session == view.lease.session
-    return {
-        "name": profile.name,
-        "state": profile.state,
-        "reason": profile.reason,
-        "model": profile.model.name if profile.model else "",
-        "isa": profile.isa,
-        "threads": profile.threads,
-        "cores": profile.cores,
-        "memory_bytes": profile.memory_bytes,
-        "hub": view.lease.hub if serves and view.lease else "",
-        "session": profile.session,
-    }
-
-
-def _as_text(cell: str, address: Address, view: View) -> str:
-    lines = [_hub_line(cell, view)]
-    devices = [_device(view, p) for _, p in sorted(view.roster.profiles.items())]
-    if not devices:
-        lines.append(f"no workers. Start one: halo worker --broker {address} --cell {cell} -m MODEL")
-    else:
-        rows: list[tuple[str, ...]] = [("NAME", "STATE", "MODEL", "ISA", "THREADS", "CORES", "MEMORY", "HUB")]
-        rows += [_row(device) for device in devices]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
-    lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
-    return "\n".join(lines)
-
-
-def _hub_line(cell: str, view: View) -> str:
-    if view.foreign_hub is not None:
-        return f"cell {cell}: a hub of another version: {view.foreign_hub}"
-    if view.lease is None:
-        return f"cell {cell}: no hub"
-    alive = "" if view.beating else " (its heartbeat has stopped)"
-    lease = view.lease
-    return f"cell {cell}: hub {lease.hub}{alive}, model {lease.model.name}, session {lease.session}"
-
-
-def _row(device: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        device["name"],
-        device["state"],
-        device["model"],
-        device["isa"],
-        str(device["threads"]),
-        str(device["cores"]),
-        size(device["memory_bytes"]),
-        device["hub"] or "-",
-    )
+    return await look(address, topics, _BEAT_S, links=True)

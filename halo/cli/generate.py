@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halo.cli.console import patience, say, size
-from halo.cli.options import VARIABLE, Commands, add_cell, add_model, broker_of, by_variable, command, within
+from halo.cli.options import (
+    VARIABLE,
+    Commands,
+    add_cell,
+    add_model,
+    add_pace,
+    add_sharing,
+    broker_of,
+    by_variable,
+    command,
+    within,
+)
 from halo.errors import HaloError
 from halo.words import shortened
 
@@ -25,9 +36,12 @@ _EXAMPLES = """\
 Without --broker, --workers starts that many processes on this machine. With it, that many devices of the
 cell take part (without a number: all that are ready).
 
---json tells what each device has computed, sent and received (the hub is the first), and why the text ends:
+--json tells what each device has computed, sent and received (the hub is the first), how each worker was reached
+("link": over udp or mqtt, round trip, loss each way), and why the text ends:
 "finish" is "stop" (the model ended it), "length" (-n) or "context" (full; -c).
 """
+
+_LOSS_WORTH_TELLING = 0.01
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -52,6 +66,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-t", "--threads", type=within("n_threads"), metavar="N", help="threads of this device (default: all cores)"
     )
+    add_sharing(parser)
+    add_pace(parser, "the --pace of the workers that are started here")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
         "--temp", type=within("temperature"), default=0.8, help="temperature; 0: always the most probable (0.8)"
@@ -84,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     """Open, stream, summarise."""
     from halo.api import Generation, Options
 
+    if args.pace and broker_of(args) is not None:
+        raise SystemExit(args.parser.error("--pace is for workers that are started here: give it to their halo worker"))
     log = _nothing if args.quiet else say
     if by_variable(args):
         log(f"joining the broker that the variable {VARIABLE} names (--broker local goes without it)")
@@ -101,6 +119,11 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         n_ctx=args.ctx_size,
         threads=args.threads,
+        worker_pace_us=args.pace,
+        partials=args.partials,
+        transport=args.transport,
+        plan=args.plan,
+        hub_share=args.hub_share,
         log=log,
     )
     generation = Generation(options)
@@ -191,7 +214,22 @@ def _summary(report: dict[str, Any]) -> str:
     if totals and totals["messages_sent"]:
         parts.append(f"sent {size(totals['bytes_sent'])}, received {size(totals['bytes_received'])}")
     shares = [f"{d['name']} {100 * d['share']:.0f}%" for d in report.get("devices", [])]
-    return ", ".join(parts) + (f"; {shortened(shares)}" if len(shares) > 1 else "")
+    halves = [", ".join(parts), *([shortened(shares)] if len(shares) > 1 else []), *_unusual_links(report)]
+    return "; ".join(halves)
+
+
+def _unusual_links(report: dict[str, Any]) -> list[str]:
+    """`2 workers over udp, loss 5.1%, 1 over mqtt (pi3)` where a link is not as it should be."""
+    links = {d["name"]: d["link"] for d in report.get("devices", []) if "link" in d}
+    udp = [link for link in links.values() if link["transport"] == "udp"]
+    others = [name for name, link in links.items() if link["transport"] != "udp" and link["reason"]]
+    loss = max((max(link["loss_to"] or 0, link["loss_from"] or 0) for link in udp), default=0)
+    if not others and loss < _LOSS_WORTH_TELLING:
+        return []
+    parts = [f"{len(udp)} worker{'s' if len(udp) > 1 else ''} over udp"] if udp else []
+    parts += [f"loss up to {100 * loss:.1f}%"] if loss >= _LOSS_WORTH_TELLING else []
+    parts += [f"{len(others)} over mqtt ({shortened(others)})"] if others else []
+    return [", ".join(parts)]
 
 
 def _nothing(line: str) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from halo.errors import BrokerError, CellError, WorkerLostError
-from halo.limits import LIMITS
+from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
 VARIABLE = "HALO_BROKER"
 LOCAL = "local"
+PLAIN = "mqtt-plain"
 
 
 def command(
@@ -72,9 +73,52 @@ def need_broker(args: argparse.Namespace) -> str:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, default: str = "the demo model") -> None:
     """-m."""
-    parser.add_argument("-m", "--model", metavar="FILE", help="GGUF file (default: the demo model)")
+    parser.add_argument("-m", "--model", metavar="FILE", help=f"GGUF file (default: {default})")
+
+
+def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
+    """--pace."""
+    parser.add_argument("--pace", type=within("worker_pace_us"), default=0, metavar="US", help=what)
+
+
+def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
+    """--partials, --transport, --plan and --hub-share."""
+    add_partials(parser)
+    add_transport(parser, measuring=measuring)
+    parser.add_argument(
+        "--plan", choices=PLANS, default=PLANS[0], help="who computes what; even: the workers get equal shares (even)"
+    )
+    parser.add_argument(
+        "--hub-share",
+        type=within("hub_share"),
+        metavar="X",
+        help="the part of every layer that this device computes, from 0 to 1 (default: as much as a worker)",
+    )
+
+
+def add_transport(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
+    """--transport; who is `measuring` has one more, to compare with."""
+    parser.add_argument(
+        "--transport",
+        choices=(*TRANSPORTS, PLAIN) if measuring else TRANSPORTS,
+        default=TRANSPORTS[0],
+        help="what carries requests and partials; auto: UDP datagrams to the workers that they reach, MQTT to the "
+        "others; udp: datagrams or an error"
+        + (f"; {PLAIN}: strict TCP, one connection" if measuring else "")
+        + " (auto)",
+    )
+
+
+def add_partials(parser: argparse.ArgumentParser, default: str = PARTIALS[0]) -> None:
+    """--partials."""
+    parser.add_argument(
+        "--partials",
+        choices=PARTIALS,
+        default=default,
+        help=f"how partial sums travel: fixed: the same text whoever computes what; f16: half the bytes ({default})",
+    )
 
 
 def within(name: str, least: int | None = None) -> Callable[[str], float]:

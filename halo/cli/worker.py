@@ -13,7 +13,7 @@ from halo.cell.address import Address
 from halo.cell.native import Native, OpenModel
 from halo.cell.worker import WorkerService, WorkerWish
 from halo.cli.console import say, size
-from halo.cli.options import Commands, add_cell, add_model, command, need_broker, within
+from halo.cli.options import Commands, add_cell, add_model, add_pace, command, need_broker, within
 from halo.limits import LIMITS
 
 _WHAT = "lend this device to a cell: it computes a share of every layer for the cell's hub"
@@ -35,6 +35,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="keep trying until the broker is there (default: give up after 5 s)"
     )
+    add_pace(
+        parser, "a request takes at least so many microseconds for each of its rows, the rest slept: for measuring"
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -45,7 +48,9 @@ def run(
 ) -> int:
     """Serve until told to stop. `native` and `open_model` are for tests."""
     threads = args.threads or min(len(os.sched_getaffinity(0)), int(LIMITS["n_threads"].high))
-    wish = WorkerWish(Address.parse(need_broker(args)), args.cell, args.name, threads, args.exit_with_parent, args.wait)
+    wish = WorkerWish(
+        Address.parse(need_broker(args)), args.cell, args.name, threads, args.exit_with_parent, args.wait, args.pace
+    )
     model = (open_model or _open)(args.model)
     say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
     asyncio.run(_serve(model, wish, native or native_module.load()))

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/model.h"
+#include "wire/channel.h"
 #include "wire/message.h"
 
 namespace halo {
@@ -23,7 +24,9 @@ void bind_model(py::module_& m);
 void bind_engine(py::module_& m);
 void bind_wire(py::module_& m);
 void bind_kernels(py::module_& m);
+void bind_crypto(py::module_& m);
 void bind_bench(py::module_& m);
+void bind_channel(py::module_& m);
 
 // name -> (ggml type, rows, columns, byte offset in the file)
 using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;
@@ -51,5 +54,9 @@ void check_signals();
 std::pair<const uint8_t*, size_t> view_of(const py::bytes& message);
 
 py::bytes to_bytes(const Bytes& b);
+
+// What is counted and measured of a link.
+py::dict packet_counts(const ChannelCounters& c);
+py::dict link_dict(const LinkReport& r);
 
 }  // namespace halo

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "bindings/bindings.h"
 #include "wire/relay.h"
@@ -14,7 +15,8 @@ namespace {
 PartialFormat partial_format(const std::string& name) {
   if (name == "fixed") return PartialFormat::Fixed;
   if (name == "f32") return PartialFormat::F32;
-  throw std::invalid_argument("unknown format of partials '" + name + "'; known: fixed, f32");
+  if (name == "f16") return PartialFormat::F16;
+  throw std::invalid_argument("unknown format of partials '" + name + "'; known: fixed, f32, f16");
 }
 
 py::array_t<float> forward(Engine& engine, int slot,
@@ -54,6 +56,7 @@ py::dict engine_stats(const Engine& engine) {
   d["syncs"] = own.syncs;
   d["range_repeats"] = own.range_repeats;
   d["re_requests"] = shared.re_requests;
+  d["fall_backs"] = shared.fall_backs;
   d["late_duplicates"] = shared.late_duplicates;
   d["bad_messages"] = shared.bad_messages;
   d["devices"] = devices;
@@ -79,7 +82,15 @@ void bind_engine(py::module_& m) {
       .def(
           "attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); },
           py::arg("relay").none(true))
-      .def("assign_evenly", [](Engine& e) { e.set_assigner(std::make_unique<EvenAssigner>()); })
+      .def(
+          "assign_evenly",
+          [](Engine& e, std::optional<double> hub_share) {
+            if (hub_share && !(*hub_share >= 0 && *hub_share <= 1)) {
+              throw std::invalid_argument("the hub's share must be from 0 to 1");
+            }
+            e.set_assigner(std::make_unique<EvenAssigner>(hub_share));
+          },
+          py::arg("hub_share") = py::none(), "The hub computes this share of every layer's groups; None: as a worker.")
       .def(
           "assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
           py::arg("seed"), "Draws who computes what anew at every sync (for tests).")

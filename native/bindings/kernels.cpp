@@ -8,6 +8,7 @@
 
 #include "bindings/bindings.h"
 #include "engine/pack.h"
+#include "wire/values.h"
 
 namespace halo {
 
@@ -142,6 +143,27 @@ py::array_t<float> attend(const Kernels& kernels, const Floats& q, const py::arr
   return out;
 }
 
+// A row of values -> (exponent, f16 values)
+py::tuple encode_row(const Floats& values) {
+  const int n = static_cast<int>(values.size());
+  std::vector<float> scratch(n);
+  Bytes out(2 * size_t(n));
+  const int exponent = encode_f16(values.data(), n, scratch.data(), out.data());
+  return py::make_tuple(exponent, to_bytes(out));
+}
+
+// -> (finite, sum + values)
+py::tuple add_row(const py::bytes& values, int16_t exponent, const Floats& sum) {
+  const auto [data, size] = view_of(values);
+  const int n = static_cast<int>(sum.size());
+  if (size != 2 * size_t(n)) throw std::invalid_argument("values and sum differ in length");
+  py::array_t<float> out(n);
+  std::copy(sum.data(), sum.data() + n, out.mutable_data());
+  std::vector<float> scratch(n);
+  const bool finite = add_f16(data, exponent, n, scratch.data(), out.mutable_data());
+  return py::make_tuple(finite, out);
+}
+
 // -> (fits, squares, sums)
 py::tuple add_fixed(const Kernels& k, const Floats& y, float scale, float limit) {
   py::array_t<int32_t> sum(y.size());
@@ -179,6 +201,8 @@ void bind_kernels(py::module_& m) {
       .def("silu_mul", &silu_mul, py::arg("gate"), py::arg("up"))
       .def("attention", &attend, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("first"))
       .def("add_fixed", &add_fixed, py::arg("y"), py::arg("scale"), py::arg("limit"));
+  m.def("encode_f16", &encode_row, py::arg("values"));
+  m.def("add_f16", &add_row, py::arg("values"), py::arg("exponent"), py::arg("sum"));
   m.def("dequantize", &dequantize_row, py::arg("type"), py::arg("row"));
   m.def(
       "weight_types",

@@ -38,6 +38,7 @@ void bind_errors(py::module_& m) {
     } catch (const WorkerLost& e) {
       py::object value = py::reinterpret_borrow<py::object>(lost)(e.what());
       value.attr("worker") = e.worker;
+      value.attr("expelled") = e.expelled;
       PyErr_SetObject(lost.ptr(), value.ptr());
     } catch (const Interrupted& e) {
       PyErr_SetString(interrupted.ptr(), e.what());
@@ -58,5 +59,7 @@ PYBIND11_MODULE(_native, m) {
   halo::bind_engine(m);
   halo::bind_wire(m);
   halo::bind_kernels(m);
+  halo::bind_crypto(m);
   halo::bind_bench(m);
+  halo::bind_channel(m);
 }

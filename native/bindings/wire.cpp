@@ -1,10 +1,18 @@
 // The messages between devices: the hub's relay and the worker's side.
 #include <pybind11/functional.h>
+#include <pybind11/stl.h>
 
+#include <chrono>
+#include <cstring>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "bindings/bindings.h"
+#include "wire/datagram_worker.h"
 #include "wire/relay.h"
+#include "wire/seal.h"
 #include "wire/worker.h"
 
 namespace halo {
@@ -20,28 +28,114 @@ Relay::Post python_post(py::function post) {
   return [shared](Relay::Outgoing outgoing) {
     py::gil_scoped_acquire gil;
     py::list messages;
-    for (const auto& [worker, message] : outgoing) messages.append(py::make_tuple(worker, to_bytes(message)));
+    for (const Relay::Letter& l : outgoing) messages.append(py::make_tuple(l.worker, l.attempt, to_bytes(l.message)));
     (*shared)(messages);
   };
 }
 
+// ---- datagrams
+
+Cipher cipher_of(const std::string& name) {
+  if (name == "chacha20-poly1305") return Cipher::ChaCha20Poly1305;
+  if (name == "aes-256-gcm") return Cipher::Aes256Gcm;
+  throw std::invalid_argument("unknown cipher '" + name + "'");
+}
+
+// The hub's or a worker's end of their link.
+PeerSetup link_setup(const KeyPair& own, const std::string& peer, uint64_t session, const std::string& incarnation,
+                     const std::string& cipher, bool hub) {
+  if (peer.size() != kKeyBytes) throw std::invalid_argument("a public key has 32 bytes");
+  const Keys k = derive_keys(own, reinterpret_cast<const uint8_t*>(peer.data()), session, incarnation);
+  PeerSetup setup;
+  setup.channel = k.channel;
+  setup.cipher = cipher_of(cipher);
+  std::memcpy(setup.out_key, hub ? k.to_worker : k.to_hub, sizeof setup.out_key);
+  std::memcpy(setup.out_iv, hub ? k.iv_to_worker : k.iv_to_hub, sizeof setup.out_iv);
+  std::memcpy(setup.in_key, hub ? k.to_hub : k.to_worker, sizeof setup.in_key);
+  std::memcpy(setup.in_iv, hub ? k.iv_to_hub : k.iv_to_worker, sizeof setup.in_iv);
+  return setup;
+}
+
+// (public key, incarnation, cipher, [(address, port)])
+using Offer = std::tuple<py::bytes, std::string, std::string, std::vector<std::pair<std::string, int>>>;
+
+void open_datagrams(Relay& relay, const KeyPair& own, uint64_t session, const std::vector<std::optional<Offer>>& offers,
+                    bool only) {
+  if (static_cast<int>(offers.size()) != relay.workers()) throw std::invalid_argument("one offer, or None, per worker");
+  std::vector<std::optional<PeerSetup>> setups;
+  for (const auto& offer : offers) {
+    setups.emplace_back();
+    if (!offer) continue;
+    const auto& [key, incarnation, cipher, candidates] = *offer;
+    setups.back() = link_setup(own, key, session, incarnation, cipher, true);
+    for (const auto& [host, port] : candidates) setups.back()->candidates.push_back(parse_address(host, port));
+  }
+  relay.open_datagrams(setups, only ? Transport::Udp : Transport::Auto);
+}
+
+py::list links_of(const Relay& relay) {
+  py::list links;
+  for (const Relay::LinkState& s : relay.links()) {
+    py::dict d = link_dict(s.link);
+    d["offered"] = s.offered;
+    d["alive"] = s.alive;
+    d["address"] = s.where;
+    d["packets"] = packet_counts(s.packets);
+    links.append(d);
+  }
+  return links;
+}
+
+void bind_datagrams(py::module_& m) {
+  m.def(
+      "ciphers",
+      [] {
+        std::vector<std::string> names{"chacha20-poly1305"};
+        if (has_aes()) names.emplace_back("aes-256-gcm");
+        return names;
+      },
+      "What this machine seals with at full speed.");
+  py::class_<KeyPair>(m, "KeyPair", "An X25519 key pair; the secret part stays inside.")
+      .def(py::init(&make_key_pair))
+      .def_property_readonly(
+          "public", [](const KeyPair& k) { return py::bytes(reinterpret_cast<const char*>(k.open), sizeof k.open); });
+  py::class_<DatagramWorker>(m, "DatagramWorker", "A worker's datagrams: a socket and two threads.")
+      .def(py::init<std::shared_ptr<Worker>>(), py::arg("worker"))
+      .def_property_readonly("port", [](const DatagramWorker& w) { return w.endpoint().port(); })
+      .def(
+          "serve",
+          [](DatagramWorker& w, const KeyPair& own, const py::bytes& hub, uint64_t session,
+             const std::string& incarnation,
+             const std::string& cipher) { w.serve(link_setup(own, hub, session, incarnation, cipher, false)); },
+          py::arg("own"), py::arg("hub"), py::arg("session"), py::arg("incarnation"), py::arg("cipher"))
+      .def("close", &DatagramWorker::close)
+      .def("link", [](const DatagramWorker& w) {
+        py::dict d = link_dict(w.endpoint().report(0));
+        d["alive"] = w.endpoint().alive(0);
+        d["address"] = w.endpoint().where(0);
+        d["packets"] = packet_counts(w.endpoint().counters(0));
+        d["foreign"] = w.endpoint().counters().foreign;
+        return d;
+      });
+}
+
 void bind_relay(py::module_& m) {
   py::class_<Relay, std::shared_ptr<Relay>>(m, "Relay", "The exchange whose messages Python carries.")
-      .def(py::init([](uint64_t session, int workers, py::function post, size_t max_message, double re_request_s,
-                       double patience_s) {
+      .def(py::init([](uint64_t session, int workers, py::function post, size_t max_message,
+                       std::optional<double> re_request_s, double patience_s) {
              if (workers < 0 || workers > 255) throw std::invalid_argument("workers must be 0 to 255");
              if (max_message < 1024) throw std::invalid_argument("max_message must be at least 1024");
              return std::make_shared<Relay>(session, workers, python_post(std::move(post)),
                                             RelayOptions{max_message, re_request_s, patience_s});
            }),
            py::arg("session"), py::arg("workers"), py::arg("post"), py::kw_only(), py::arg("max_message") = 65536,
-           py::arg("re_request_s") = 0.5, py::arg("patience_s") = 4.0)
+           py::arg("re_request_s") = std::nullopt, py::arg("patience_s") = 4.0)
       .def(
           "deliver",
           [](Relay& r, int worker, const py::bytes& message) {
             const auto [data, size] = view_of(message);
             py::gil_scoped_release release;
-            r.deliver(worker, data, size);
+            return r.deliver(worker, data, size);
           },
           py::arg("worker"), py::arg("message"))
       .def(
@@ -53,20 +147,31 @@ void bind_relay(py::module_& m) {
           py::arg("worker"), py::arg("reason"))
       .def(
           "probe",
-          [](Relay& r, size_t payload, uint32_t reply_bytes) {
+          [](Relay& r, size_t payload, uint32_t reply_bytes, int syncs) {
+            if (payload > Channel::kMaxMessage - sizeof(Header)) throw std::invalid_argument("payload is too long");
             py::gil_scoped_release release;
-            return r.probe(payload, reply_bytes, check_signals);
+            return r.probe(payload, reply_bytes, syncs, check_signals);
           },
-          py::arg("payload"), py::arg("reply_bytes"));
+          py::arg("payload"), py::arg("reply_bytes"), py::arg("syncs") = 1)
+      .def("open_datagrams", &open_datagrams, py::arg("own"), py::arg("session"), py::arg("offers"), py::arg("only"))
+      .def("links", &links_of)
+      .def("strays", [](const Relay& r) {
+        const EndpointCounters c = r.endpoint_counters();
+        py::dict d;
+        d["foreign"] = c.foreign;
+        d["unsent"] = c.unsent;
+        return d;
+      });
 }
 
 void bind_worker(py::module_& m) {
-  py::class_<Worker>(m, "Worker", "A worker's side: answers the requests of one hub session.")
-      .def(py::init([](std::shared_ptr<Model> model, int threads) {
+  py::class_<Worker, std::shared_ptr<Worker>>(m, "Worker", "A worker's side: answers the requests of one hub session.")
+      .def(py::init([](std::shared_ptr<Model> model, int threads, int pace_us) {
              check_sizes(1, 1, threads);
-             return std::make_unique<Worker>(std::move(model), threads);
+             if (pace_us < 0) throw std::invalid_argument("pace_us must be 0 or more");
+             return std::make_shared<Worker>(std::move(model), threads, std::chrono::microseconds(pace_us));
            }),
-           py::arg("model"), py::arg("threads") = 1)
+           py::arg("model"), py::arg("threads") = 1, py::arg("pace_us") = 0)
       .def(
           "open",
           [](Worker& w, uint64_t session, int n_ctx, int n_slots) {
@@ -119,6 +224,7 @@ void bind_worker(py::module_& m) {
 void bind_wire(py::module_& m) {
   bind_relay(m);
   bind_worker(m);
+  bind_datagrams(m);
   m.attr("PROTOCOL") = static_cast<int>(kProtocol);
 }
 

@@ -40,6 +40,10 @@ bool Partial::in_range() const {
   return std::all_of(range.begin(), range.end(), [](uint8_t r) { return r == 0; });
 }
 
+bool Partial::finite() const {
+  return std::all_of(norms.begin(), norms.end(), [](float norm) { return std::isfinite(norm); });
+}
+
 Device::Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads)
     : model_(std::move(model)), k_(kernels()), n_ctx_(n_ctx), slots_(n_slots), threads_(threads) {
   const Spec& s = model_->spec;

@@ -13,7 +13,8 @@
 
 namespace halo {
 
-// How partials are represented; numbers are those of the wire format. F16 is reserved.
+// How partials are represented; numbers are those of the wire format. A device computes F16 as F32: it is rounded when
+// it is sent.
 enum class PartialFormat : uint8_t { F32 = 0, F16 = 1, Fixed = 2 };
 
 // `Fixed` keeps this many bits below the residual's exponent: resolution 2^(exponent - 20).
@@ -48,13 +49,14 @@ struct SyncInput {
   PartialFormat format = PartialFormat::Fixed;
 };
 
-// The sum over the asked groups; only the vector of the asked format is used.
+// The sum over the asked groups; `fixed` is used with `Fixed`, `f32` with the other formats.
 struct Partial {
   std::vector<int32_t> fixed;  // (rows, d), in units of 2^(exponent - 20)
   std::vector<float> f32;      // (rows, d)
   std::vector<uint8_t> range;  // (rows): 1 where a group's output left the range of `Fixed`
   std::vector<float> norms;    // (rows, groups of the mask): norm of each group's output
   bool in_range() const;
+  bool finite() const;  // whether every group's output is: its norm tells
 };
 
 // Why a device does not compute; numbers are those of the wire format.

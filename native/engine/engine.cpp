@@ -21,6 +21,10 @@ void require(bool ok, const std::string& what) {
   if (!ok) throw std::invalid_argument(what);
 }
 
+Error not_finite(int layer) {
+  return Error("layer " + std::to_string(layer) + " gives values that are not finite: the model file may be damaged");
+}
+
 // Limits how often a poll that is dear (it may take Python's lock) is made.
 class Throttle {
  public:
@@ -28,13 +32,16 @@ class Throttle {
   void operator()() {
     const auto now = std::chrono::steady_clock::now();
     if (now < next_) return;
-    next_ = now + std::chrono::milliseconds(50);
+    next_ = now + kEvery;
     poll_();
   }
 
  private:
+  // While another thread of Python's computes, its lock costs 5 ms.
+  static constexpr auto kEvery = std::chrono::milliseconds(200);
+
   const Engine::Poll& poll_;
-  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + kEvery;
 };
 
 }  // namespace
@@ -169,16 +176,16 @@ void Engine::sync(SyncInput in, const Poll& poll) {
     if (workers > 0) exchange_->scatter(scatter);
     const Refusal refusal = device_.compute(in, masks[0], sum_);
     if (refusal != Refusal::None) throw Error("the hub's own cache is not in step; this is a bug in HALO");
+    if (!sum_.finite()) throw not_finite(in.layer);
     if (masks[0] == 0) {  // nothing of its own: the sum still starts here
       sum_.fixed.assign(in.format == PartialFormat::Fixed ? size_t(in.rows) * spec().d : 0, 0);
       sum_.f32.assign(in.format == PartialFormat::Fixed ? 0 : size_t(in.rows) * spec().d, 0.0f);
     }
-    if (workers > 0) exchange_->gather(sum_, poll);
+    if (workers > 0) gather(in, poll);
     ++counters_.requests;
     if (sum_.in_range()) break;
     if (repeat == kMaxRangeRepeats) {
-      throw Error("layer " + std::to_string(in.layer) +
-                  " gives values that are not finite: the model file may be damaged");
+      throw not_finite(in.layer);
     }
     ++counters_.range_repeats;
     for (int t = 0; t < in.rows; ++t) {
@@ -187,6 +194,19 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   }
   counters_.group_results += uint64_t(in.rows) * __builtin_popcountll(masks[0]);
   add_to_residual(in.rows);
+}
+
+// Whoever answers with values that are not finite has either failed, or computed what a damaged model gives: then the
+// hub, which has every weight, gets the same.
+void Engine::gather(const SyncInput& in, const Poll& poll) {
+  try {
+    exchange_->gather(sum_, poll);
+  } catch (const NotFinite& error) {
+    Partial own;
+    if (device_.compute(in, error.mask, own) == Refusal::None && !own.finite()) throw not_finite(in.layer);
+    exchange_->expel(error.worker, error.what());
+    throw;
+  }
 }
 
 void Engine::add_to_residual(int rows) {

@@ -55,6 +55,7 @@ class Engine {
   void normalise(const float* x, const float* weight, float* out) const;
   void encode(const float* weight, Type format, int rows);
   void sync(SyncInput in, const Poll& poll);
+  void gather(const SyncInput& in, const Poll& poll);
   void choose_exponents(const SyncInput& in);
   void add_to_residual(int rows);
   void head(int rows, float* logits, int logit_rows);

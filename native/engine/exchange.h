@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "engine/device.h"
@@ -15,7 +16,7 @@ struct DeviceCounters {
 };
 
 struct ExchangeCounters {
-  uint64_t re_requests = 0, late_duplicates = 0, bad_messages = 0;
+  uint64_t re_requests = 0, fall_backs = 0, late_duplicates = 0, bad_messages = 0;
   std::vector<DeviceCounters> workers;
 };
 
@@ -35,8 +36,11 @@ class Exchange {
   virtual int workers() const = 0;
   virtual void scatter(const Scatter& scatter) = 0;
   // Waits for every request of the last scatter and adds the results to `sum`, in request order. Calls `poll`
-  // now and then, which may throw. Throws WorkerLost where a worker does not answer or refuses.
+  // now and then, which may throw. Throws WorkerLost where a worker does not answer or refuses,
+  // NotFinite where it answers with values that are not finite.
   virtual void gather(Partial& sum, const std::function<void()>& poll) = 0;
+  // The worker's answers cannot be used: every later scatter and gather throws WorkerLost with this reason.
+  virtual void expel(int worker, const std::string& reason) = 0;
   virtual ExchangeCounters counters() const = 0;
   virtual void reset_counters() = 0;
 };

@@ -10,6 +10,8 @@
 #include "tests/guarded.h"
 #include "wire/message.h"
 
+void wire_crypto();  // sanitized_wire.cpp
+
 namespace {
 
 using namespace halo;
@@ -57,6 +59,7 @@ int main(int argc, char** argv) {
     run_kernels();
     pool();
     messages();
+    wire_crypto();
   } else if (std::strcmp(argv[1], "models") != 0) {
     std::puts("usage: sanitized [models]");
     return 2;

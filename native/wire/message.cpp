@@ -3,13 +3,15 @@
 
 #include <cstring>
 
+#include "wire/values.h"
+
 namespace halo {
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "messages are little endian; this machine is not");
 
 namespace {
 
-constexpr uint32_t kMaxEcho = 1u << 20;
+constexpr uint32_t kMaxEcho = 1u << 18;  // as much as datagrams carry in one message
 
 template <typename T>
 void append(Bytes& out, const T* values, size_t n) {
@@ -26,7 +28,21 @@ int groups_in(uint64_t mask) { return __builtin_popcountll(mask); }
 
 bool has_values(const Header& h) { return h.status == Status::Ok && h.mask != 0; }
 
+// The rows of `values`, (exponents, d), as f16; their exponents go to `exponents`.
+Bytes to_f16(const std::vector<float>& values, size_t d, std::vector<int16_t>& exponents) {
+  Bytes out(values.size() * 2);
+  std::vector<float> scratch(d);
+  for (size_t t = 0; t < exponents.size(); ++t) {
+    exponents[t] = encode_f16(values.data() + t * d, static_cast<int>(d), scratch.data(), out.data() + t * d * 2);
+  }
+  return out;
+}
+
 }  // namespace
+
+bool is_known(PartialFormat format) {
+  return format == PartialFormat::F32 || format == PartialFormat::F16 || format == PartialFormat::Fixed;
+}
 
 size_t bytes_per_value(PartialFormat format) { return format == PartialFormat::F16 ? 2 : 4; }
 
@@ -82,7 +98,7 @@ bool decode_request(const uint8_t* data, size_t size, Request* out) {
 }
 
 Bytes encode_partial(const Header& request, Status status, Refusal reason, const Partial* partial,
-                     const std::vector<int16_t>& exponents) {
+                     std::vector<int16_t> exponents) {
   Header h = request;
   h.kind = Kind::Partial;
   h.flags = 0;
@@ -93,6 +109,8 @@ Bytes encode_partial(const Header& request, Status status, Refusal reason, const
   const bool computed = status == Status::Ok || status == Status::Range;
   const size_t value_bytes = has_values(h) ? size_t(h.rows) * h.d * bytes_per_value(h.partial_format) : 0;
   h.payload = static_cast<uint32_t>(value_bytes);
+  Bytes halves;
+  if (value_bytes != 0 && h.partial_format == PartialFormat::F16) halves = to_f16(partial->f32, h.d, exponents);
   out.reserve(sizeof h + h.rows * (sizeof(PartialRow) + groups_in(h.mask) * sizeof(float)) + value_bytes);
   append(out, &h, 1);
   if (!computed) return out;
@@ -104,6 +122,8 @@ Bytes encode_partial(const Header& request, Status status, Refusal reason, const
   if (value_bytes == 0) return out;
   if (h.partial_format == PartialFormat::Fixed) {
     append(out, partial->fixed.data(), partial->fixed.size());
+  } else if (h.partial_format == PartialFormat::F16) {
+    append(out, halves.data(), halves.size());
   } else {
     append(out, partial->f32.data(), partial->f32.size());
   }
@@ -115,7 +135,8 @@ bool decode_partial(const uint8_t* data, size_t size, PartialView* out) {
   if (!read_header(data, size, &h) || h.kind != Kind::Partial) return false;
   if (h.status == Status::Computing || h.status == Status::Refused) return size == sizeof(Header);
   if (h.status != Status::Ok && h.status != Status::Range) return false;
-  if (h.partial_format != PartialFormat::Fixed && h.partial_format != PartialFormat::F32) return false;
+  if (!is_known(h.partial_format)) return false;
+  if (h.status == Status::Range && h.partial_format != PartialFormat::Fixed) return false;
   if (h.rows == 0 || h.rows > kMaxRows) return false;
   const size_t table = h.rows * sizeof(PartialRow);
   const size_t norms = size_t(h.rows) * groups_in(h.mask) * sizeof(float);

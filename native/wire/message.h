@@ -11,7 +11,7 @@
 
 namespace halo {
 
-inline constexpr uint8_t kProtocol = 1;
+inline constexpr uint8_t kProtocol = 2;
 
 enum class Kind : uint8_t { Request = 1, Partial = 2, Probe = 3, Echo = 4 };
 enum class Status : uint8_t { Ok = 0, Range = 1, Computing = 2, Refused = 3 };
@@ -51,13 +51,14 @@ struct RequestRow {
 static_assert(sizeof(RequestRow) == 8);
 
 struct PartialRow {
-  int16_t exponent;
-  uint16_t range;  // 1: a group left the range of `fixed`
+  int16_t exponent;  // of `fixed`: the request's; of f16: the row's own
+  uint16_t range;    // 1: a group left the range of `fixed`
 };
 static_assert(sizeof(PartialRow) == 4);
 
 using Bytes = std::vector<uint8_t>;
 
+bool is_known(PartialFormat format);  // a byte that came may be none of them
 size_t bytes_per_value(PartialFormat format);
 
 // Reads the header of any message; false where it is not one of this protocol's version.
@@ -79,9 +80,10 @@ struct Request {
 // Checks sizes, formats and the order of positions; what depends on the model is the worker's to check.
 bool decode_request(const uint8_t* data, size_t size, Request* out);
 
-// The answer to `request`; `partial` may be null where the status is neither Ok nor Range.
+// The answer to `request`; `partial` may be null where the status is neither Ok nor Range. `exponents` are those of the
+// request, (rows); f16 values get exponents of their own.
 Bytes encode_partial(const Header& request, Status status, Refusal reason, const Partial* partial,
-                     const std::vector<int16_t>& exponents);
+                     std::vector<int16_t> exponents);
 
 // A partial as received; pointers into the message, which may be unaligned.
 struct PartialView {

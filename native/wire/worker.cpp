@@ -1,8 +1,10 @@
-// Requests are idempotent: a duplicate is answered from the last replies, or with "computing" while its turn
-// has not come, so the hub may ask again whenever it likes.
+// Requests are idempotent: one that is sent again is answered from the last replies, or with "computing" while its turn
+// has not come, so the hub may ask again whenever it likes. Mere copies are dropped.
 #include "wire/worker.h"
 
-#include <cstring>
+#include <algorithm>
+#include <chrono>
+#include <thread>
 
 namespace halo {
 
@@ -21,6 +23,7 @@ void Worker::open(uint64_t session, int n_ctx, int n_slots) {
   session_ = session;
   n_ctx_ = n_ctx;
   n_slots_ = n_slots;
+  newest_sync_ = 0;
   pending_.clear();
   replies_.clear();
 }
@@ -39,9 +42,7 @@ Refusal Worker::check(const Request& request) const {
   const Spec& s = model_->spec;
   if (h.layer >= s.layers || static_cast<int>(h.d) != s.d || h.slot >= n_slots_) return Refusal::BadRequest;
   if (h.part != Part::Attention && h.part != Part::Mlp) return Refusal::BadRequest;
-  if (h.partial_format != PartialFormat::Fixed && h.partial_format != PartialFormat::F32) {
-    return Refusal::BadRequest;
-  }
+  if (!is_known(h.partial_format)) return Refusal::BadRequest;
   const Layer& layer = model_->layers[h.layer];
   if (h.groups != layer.groups(h.part) || (h.groups < 64 && h.mask >> h.groups != 0)) return Refusal::BadRequest;
   if (static_cast<Type>(h.input_format) != layer.input(h.part)) return Refusal::BadRequest;
@@ -61,7 +62,9 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) 
     return Verdict::Drop;
   }
   if (h.kind == Kind::Probe) {
+    if (const Bytes* reply = kept(h.request)) return again(h, *reply, answer);
     *answer = encode_echo(h);
+    keep(h.request, *answer);
     return Verdict::Answer;
   }
   Request request;
@@ -73,27 +76,44 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) 
     *answer = encode_partial(h, Status::Refused, refusal, nullptr, {});
     return Verdict::Answer;
   }
-  for (const auto& [id, reply] : replies_) {
-    if (id != h.request) continue;
-    ++counters_.duplicates;
-    *answer = reply;
-    return Verdict::Answer;
-  }
+  if (const Bytes* reply = kept(h.request)) return again(h, *reply, answer);
   if (pending_.count(h.request) != 0) {
+    return again(h, encode_partial(h, Status::Computing, Refusal::None, nullptr, {}), answer);
+  }
+  if (h.sync < newest_sync_) {  // a copy that was stuck: the hub has gone on, so it has the answer
     ++counters_.duplicates;
-    *answer = encode_partial(h, Status::Computing, Refusal::None, nullptr, {});
-    return Verdict::Answer;
+    return Verdict::Drop;
   }
   if (pending_.size() >= kMaxPending) {
     ++counters_.bad_messages;
     return Verdict::Drop;
   }
+  newest_sync_ = h.sync;
   pending_.insert(h.request);
   return Verdict::Compute;
 }
 
+const Bytes* Worker::kept(uint64_t id) const {
+  const auto found = std::find_if(replies_.begin(), replies_.end(), [&](const auto& r) { return r.first == id; });
+  return found == replies_.end() ? nullptr : &found->second;
+}
+
+void Worker::keep(uint64_t id, Bytes reply) {
+  replies_.emplace_back(id, std::move(reply));
+  if (replies_.size() > kKeptReplies) replies_.pop_front();
+}
+
+// A duplicate is answered if the hub has asked again; otherwise it is the copy of a message sent over two connections.
+Worker::Verdict Worker::again(const Header& h, const Bytes& reply, Bytes* answer) {
+  ++counters_.duplicates;
+  if ((h.flags & kResend) == 0) return Verdict::Drop;
+  *answer = reply;
+  return Verdict::Answer;
+}
+
 // Computes a checked request; whatever goes wrong here must reach the hub as a refusal.
 Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
+  const auto start = std::chrono::steady_clock::now();
   const Header& h = request.header;
   // The layer input is copied because the network leaves it unaligned.
   const Bytes aligned(request.h, request.h + h.payload);
@@ -111,6 +131,7 @@ Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
   in.format = h.partial_format;
   refusal = device_->compute(in, h.mask, partial);
   if (refusal != Refusal::None) return Status::Refused;
+  if (pace_.count() != 0) std::this_thread::sleep_until(start + pace_ * h.rows);
   return partial.in_range() ? Status::Ok : Status::Range;
 }
 
@@ -139,8 +160,7 @@ Bytes Worker::compute(const uint8_t* data, size_t size) {
   pending_.erase(h.request);
   if (status == Status::Refused) return reply;  // not kept: asked again, it may be possible
   if (status == Status::Ok) counters_.group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
-  replies_.emplace_back(h.request, reply);
-  if (replies_.size() > kKeptReplies) replies_.pop_front();
+  keep(h.request, reply);
   return reply;
 }
 

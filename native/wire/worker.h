@@ -1,6 +1,7 @@
 // A worker's side of the exchange: answers requests for one hub session from its own weights.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -19,7 +20,10 @@ class Worker {
  public:
   enum class Verdict { Compute, Answer, Drop };
 
-  Worker(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), threads_(threads) {}
+  // With a `pace`, a request takes that long for each of its rows, the arithmetic included, as on a slower device:
+  // what is left of it is slept.
+  Worker(std::shared_ptr<const Model> model, int threads, std::chrono::microseconds pace = {})
+      : model_(std::move(model)), threads_(threads), pace_(pace) {}
 
   // Forgets everything and serves this session only.
   void open(uint64_t session, int n_ctx, int n_slots);
@@ -36,15 +40,20 @@ class Worker {
 
  private:
   Refusal check(const Request& request) const;
+  const Bytes* kept(uint64_t id) const;
+  void keep(uint64_t id, Bytes reply);
+  Verdict again(const Header& h, const Bytes& reply, Bytes* answer);
   Status run(Request& request, Partial& partial, Refusal& refusal);
 
   std::shared_ptr<const Model> model_;
   int threads_;
+  std::chrono::microseconds pace_;
 
   mutable std::mutex mutex_;  // guards what is below
   bool serving_ = false;
   uint64_t session_ = 0;
   int n_ctx_ = 0, n_slots_ = 0;
+  uint32_t newest_sync_ = 0;
   std::set<uint64_t> pending_;
   std::deque<std::pair<uint64_t, Bytes>> replies_;  // the last ones, oldest first
   WorkerCounters counters_;

@@ -26,6 +26,7 @@ class NativeError(RuntimeError):
 
 class WorkerLost(NativeError):
     worker = -1
+    expelled = False
 
 
 class Interrupted(NativeError):
@@ -46,11 +47,12 @@ class Model:
 
 
 class Relay:
-    def __init__(self, session, workers, post, *, re_request_s=0.5, patience_s=4.0):
+    def __init__(self, session, workers, post, *, re_request_s=None, patience_s=4.0):
         self.session, self.workers, self.post = session, workers, post
-        self.re_request_s, self.patience_s = re_request_s, patience_s
+        self.re_request_s, self.patience_s = re_request_s or 0.5, patience_s
         self.bad_messages = self.re_requests = 0
         self.gone = {}
+        self.expelled = {}
         self.replies = {}
         self.heard = {}
         self.number = 0
@@ -61,16 +63,20 @@ class Relay:
         with self.news:
             if len(message) < _HEAD.size:
                 self.bad_messages += 1
-                return
+                return False
             session, number = _HEAD.unpack_from(message)
             if session != self.session or number != self.number:
                 self.bad_messages += 1
-                return
+                return False
             self.heard[worker] = time.monotonic()
             body = message[_HEAD.size :]
             if body != _COMPUTING:
                 self.replies[worker] = body
             self.news.notify_all()
+            return False
+
+    def links(self):
+        return [{"offered": False, "alive": False}] * self.workers
 
     def lost(self, worker, reason):
         with self.news:
@@ -83,19 +89,22 @@ class Relay:
             self.replies = {}
             self.heard = dict.fromkeys(range(self.workers), time.monotonic())
             message = _HEAD.pack(self.session, self.number) + body
-            self.post([(worker, message) for worker in range(self.workers)])
+            self.post([(worker, 0, message) for worker in range(self.workers)])
             while len(self.replies) < self.workers:
                 self._check()
                 if not self.news.wait(self.re_request_s):
                     late = [w for w in range(self.workers) if w not in self.replies]
                     self.re_requests += len(late)
-                    self.post([(worker, message) for worker in late])
+                    self.post([(worker, 1, message) for worker in late])
             return dict(self.replies)
 
-    def probe(self, payload, reply_bytes):
-        start = time.perf_counter()
-        self.round(bytes(payload))
-        return time.perf_counter() - start
+    def probe(self, payload, reply_bytes, syncs):
+        seconds = []
+        for _ in range(syncs):
+            start = time.perf_counter()
+            self.round(bytes(payload))
+            seconds.append(time.perf_counter() - start)
+        return seconds
 
     def _check(self):
         if self.cancelled:
@@ -103,9 +112,11 @@ class Relay:
             raise Interrupted("cancelled")
         for worker in range(self.workers):
             silent = time.monotonic() - self.heard[worker] > self.patience_s and worker not in self.replies
-            if worker in self.gone or silent:
-                error = WorkerLost(self.gone.get(worker, f"worker {worker} has not answered for 4 s"))
+            if worker in self.gone or worker in self.expelled or silent:
+                reasons = self.expelled | self.gone
+                error = WorkerLost(reasons.get(worker, f"worker {worker} has not answered for 4 s"))
                 error.worker = worker
+                error.expelled = worker in self.expelled
                 raise error
 
 
@@ -118,6 +129,9 @@ class Engine:
         self.relay = None
         self.body = b"body"
         self.reset_stats()
+
+    def assign_evenly(self, hub_share=None):
+        self.hub_share = hub_share
 
     def attach(self, relay):
         assert not any(self.past), "attached with positions that the workers do not have"
@@ -165,7 +179,8 @@ class Engine:
 
 
 class Worker:
-    def __init__(self, model, threads=1):
+    def __init__(self, model, threads=1, pace_us=0):
+        self.pace_us = pace_us
         self.session = None
         self.computing = set()
         self.last = {}
@@ -212,4 +227,5 @@ NATIVE = SimpleNamespace(
     Relay=Relay,
     Worker=Worker,
     isa=lambda: "fake",
+    sealing_unavailable=lambda: "this native module is a fake",
 )

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_local_workers_take_part_and_are_reported(open_cell, lines):
     assert (hub["messages_sent"], hub["bytes_sent"], hub["bytes_received"]) == (12, 12 * 20, 12 * 30)
     for worker in workers:  # each device's own view
         assert (worker["bytes_sent"], worker["bytes_received"]) == (6 * 30, 6 * 20)
-    assert lines == ["computing with the hub and 2 workers (worker-1, worker-2)"]
+    assert lines[-1] == "computing with the hub and 2 workers (worker-1, worker-2)"
 
 
 def test_closing_leaves_no_process_and_is_quick_and_idempotent(open_cell, lines):
@@ -287,6 +288,47 @@ def test_a_broker_that_is_lost_is_not_blamed_on_a_worker(open_cell, start_worker
         assert all(line.startswith("halo: ") for line in said.splitlines())
 
 
+def test_a_worker_whose_answers_cannot_be_used_stays_out_until_it_is_started_anew(open_cell, start_worker, broker):
+    """Although it answers every lease at once."""
+    bad, _ = start_worker("a"), start_worker("b")
+    cell = open_cell(broker=str(broker.address), workers=2)
+    forward(cell)
+    cell.engine._members.formation.relay.expelled[0] = "its answer holds values that are not finite: a sum"
+    with pytest.raises(WorkerLostError, match=r"'a' was lost .*: its answer holds .* 1 worker \(b\) will go on"):
+        forward(cell)
+    for _ in range(3):
+        cell.engine.truncate(0, 0)
+        forward(cell)
+        assert cell.report()["workers"] == 1
+        session = cell.engine._members.formation.session
+        roster = cell.engine._members._session.roster
+        eventually(lambda session=session, roster=roster: roster.profiles["a"].session == session)
+    bad.terminate()
+    bad.wait()
+    start_worker("a")
+    eventually(lambda: cell.engine.truncate(0, 0) or (forward(cell) is not None and cell.report()["workers"] == 2))
+
+
+def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell, loop):
+    cell = open_cell(workers=1, partials="f16", hub_share=0.25, worker_pace_us=1500)
+    assert cell.engine._engine.hub_share == 0.25
+    assert cell.report()["partials"] == "f16"
+    lease = read_retained(loop, cell._broker.address)["halo/halo/hub"]
+    assert messages.decode(messages.Lease, lease).partials == "f16"
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in cell._locals.pids]
+    assert [command[command.index(b"--pace") + 1] for command in commands] == [b"1500"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"partials": "f8"}, {"plan": "odd"}, {"hub_share": 1.5}, {"worker_pace_us": -1}, {"hub_share": float("nan")}],
+)
+def test_options_out_of_range_are_refused_before_anything_is_started(open_cell, wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*must be"):
+        open_cell(workers=1, **wrong)
+    assert children(os.getpid()) == []
+
+
 def test_an_unreachable_broker_is_named_after_five_seconds(open_cell):
     start = time.monotonic()
     with pytest.raises(BrokerError, match=r"mqtt://127\.0\.0\.1:9: Connection refused"):
@@ -298,18 +340,19 @@ def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker,
     start_worker("a")
     cell = open_cell(broker=str(broker.address), workers=1)
     session = cell.engine._members.formation.session
-    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":2}', b"x" * 70000):
+    for payload in (b"\0\xff" * 20, b"{}", b"[" * 60000, b'{"protocol":3}', b"x" * 70000):
         for topic in (
             "hub",
             "hub/beat",
-            "device/a/request",
-            f"session/{session}/partial/a",
+            "device/a/request/0/1",
+            "device/a/request/7/x",
+            f"session/{session}/partial/a/0",
             "device/b/profile",
         ):
             publish(loop, broker.address, f"halo/halo/{topic}", payload)
         for topic in (
-            f"session/{session}/partial/stranger",
-            f"session/{'0' * 16}/partial/a",
+            f"session/{session}/partial/stranger/0",
+            f"session/{'0' * 16}/partial/a/0",
             "device/$x/profile",
         ):
             publish(loop, broker.address, f"halo/halo/{topic}", payload)

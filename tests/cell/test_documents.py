@@ -14,6 +14,8 @@ from halo.cell.messages import (
     BadDocument,
     Beat,
     Lease,
+    Link,
+    Links,
     ModelId,
     OtherProtocol,
     Profile,
@@ -40,7 +42,8 @@ PROFILE = Profile(
     state="idle",
     reason="",
 )
-DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16)]
+LINK = Link(name="pi2", transport="udp", rtt_ms=4.1, loss_to=0.05, goodput=10**6, repairs=2)
+DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16), Links(session="f" * 16, links=[LINK])]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -54,17 +57,17 @@ def test_documents_come_back_as_they_went(document):
 
 
 def test_fields_of_later_versions_are_ignored():
-    assert decode(Beat, b'{"protocol":1,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
+    assert decode(Beat, b'{"protocol":2,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
 
 
 def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
-    with pytest.raises(OtherProtocol, match="version 2, this program speaks version 1"):
-        decode(Lease, b'{"protocol":2,"new":"things"}')
+    with pytest.raises(OtherProtocol, match="version 3, this program speaks version 2"):
+        decode(Lease, b'{"protocol":3,"new":"things"}')
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_a_bad_document_and_nothing_worse(payload):
-    for kind in (Lease, Beat, Profile):
+    for kind in (Lease, Beat, Profile, Links):
         with pytest.raises(BadDocument):
             decode(kind, payload)
 
@@ -128,7 +131,7 @@ def test_a_profile_counts_only_on_its_own_topic():
 def test_a_device_of_another_protocol_is_reported():
     roster = Roster()
     roster.hear("pi9", b'{"protocol":7}')
-    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 1"]
+    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 2"]
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])
@@ -141,8 +144,12 @@ def test_names_that_could_not_stand_in_a_topic(name):
 def test_topics_are_read_back_strictly():
     topics = Topics("lab")
     assert topics.profile_owner(topics.profile("pi2")) == "pi2"
-    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "0" * 16) == "pi2"
-    assert topics.partial_sender(topics.partial("0" * 16, "pi2"), "1" * 16) is None
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2", 3), "0" * 16) == "pi2"
+    assert topics.partial_sender(topics.partial("0" * 16, "pi2", 3), "1" * 16) is None
+    assert topics.copies(topics.request("pi2", 3, 2)) == 2
+    assert [topics.copies(f"halo/lab/device/pi2/request/0/{last}") for last in ("0", "", "-1", "12", "x", "²")] == [
+        1
+    ] * 6
     assert topics.profile_owner("halo/lab/device/a/b/profile") is None
     assert topics.profile_owner("halo/lab/device//profile") is None
     assert topics.profile_owner("halo/other/device/a/profile") is None

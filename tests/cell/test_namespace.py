@@ -79,12 +79,14 @@ def test_logits_are_the_same_bits_with_a_worker_in_another_namespace(
     worker = link.command(
         sys.executable, "-m", "halo.cli", "worker", "--broker", broker, "--cell", "ns", "-m", str(path)
     )
-    with subprocess.Popen(worker) as process:
+    with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as process:
         try:
             with Cell.open(model, broker=broker, cell="ns", workers=1, n_ctx=256) as cell:
                 shared = np.concatenate([cell.engine.forward(0, part, True) for part in np.split(tokens, [20, 21])])
                 report = cell.report()
         finally:
             process.terminate()
+        assert process.stderr is not None
+        assert process.stderr.read().count("whoever controls it") == 1  # the broker is open, and in a network
     assert np.array_equal(shared, alone)
     assert all(device["group_results"] > 0 for device in report["devices"])

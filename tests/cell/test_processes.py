@@ -59,7 +59,7 @@ def test_ctrl_c_reaches_the_hub_only(start_hub):
 def test_a_cell_that_nobody_closes_is_closed_at_exit(start_hub):
     hub = start_hub("leave-it-to-exit")
     assert hub.wait(5) == 0
-    assert hub.stderr.read().count("\n") <= 1  # no traceback
+    assert "Traceback" not in hub.stderr.read()
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "amqtt"], indirect=True)
@@ -149,7 +149,7 @@ def test_a_worker_ends_quickly_while_it_still_looks_for_the_broker(start_worker)
 def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, broker, loop, view, model):
     worker = start_worker("a")
     eventually(lambda: "is in the cell" in worker.log.read_text())
-    for payload in (b"\xff" * 100, b"{}", b"[" * 60000, b'{"protocol":2}', b"0" * 70000, b"null"):
+    for payload in (b"\xff" * 100, b"{}", b"[" * 60000, b'{"protocol":3}', b"0" * 70000, b"null"):
         publish(loop, broker.address, "halo/halo/hub", payload)
         publish(loop, broker.address, "halo/halo/device/a/request", payload)
         publish(loop, broker.address, "halo/halo/device/a/profile", payload)
@@ -165,7 +165,7 @@ def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, brok
     retain(loop, broker.address, "halo/halo/hub", messages.encode(huge))
     eventually(lambda: (p := view().roster.profiles.get("a")) and p.state == "refused")
     assert worker.poll() is None
-    assert "protocol is version 2" in worker.log.read_text()
+    assert "protocol is version 3" in worker.log.read_text()
 
 
 @pytest.mark.parametrize("module", ["halo.exchange.mqtt", "halo.cell.session", "halo.cell.connection", "halo.cell"])

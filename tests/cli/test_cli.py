@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -17,11 +18,12 @@ import pytest
 
 pytest.importorskip("halo._native")
 
+from halo.cell import Cell
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
-from halo.cli import execute, options, parser
+from halo.cli import execute, generate, options, parser
 from halo.errors import BrokerError, ModelError
-from halo.model import demo_model
+from halo.model import demo_model, open_model
 
 HALO = [sys.executable, "-m", "halo.cli"]
 PROMPT = ["-p", "Once upon a time", "--temp", "0"]
@@ -61,9 +63,9 @@ def broker():
 
 @pytest.fixture
 def worker(broker, model):
-    process = subprocess.Popen(
-        [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2"], stderr=subprocess.PIPE, text=True
-    )
+    """Slow enough for a text to last until somebody has looked at it."""
+    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2", "--pace", "3000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "started: model" in process.stderr.readline()
     assert "pi2 is in the cell 'halo'" in process.stderr.readline()
     yield process
@@ -72,7 +74,7 @@ def worker(broker, model):
     process.stderr.close()
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["worker"], ["devices"], ["bench", "sync"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["worker"], ["devices"], ["doctor"], ["bench", "sync"]])
 def test_every_help_teaches_with_examples(command):
     shown = halo(*command, "--help")
     assert shown.returncode == 0
@@ -99,6 +101,8 @@ def test_wrong_usage_is_exit_code_2(wrong):
         *(["--temp", number] for number in ("nan", "inf", "-1", "x")),
         *(["--top-k", number] for number in ("-1", "x", "9" * 400)),
         *(["--top-p", "7"], ["--min-p", "2"], ["--seed", "99999999999"]),
+        *(["--hub-share", number] for number in ("-0.1", "1.1", "nan", "x")),
+        *(["--pace", number] for number in ("-1", "1.5", "1000000")),
     ],
 )
 def test_a_number_out_of_its_range_is_refused_with_the_range(wrong):
@@ -172,6 +176,33 @@ def test_devices_without_a_broker_says_what_to_try():
     assert "HALO_BROKER" in shown.stderr
 
 
+def test_the_doctor_finds_what_the_broker_holds_back(model, broker, worker):
+    shown = halo("doctor", "-m", model, "--json", "--broker", broker)
+    report = json.loads(shown.stdout)
+    found = {finding["name"]: finding for finding in report["findings"]}
+    assert shown.returncode == (1 if report["bad"] + report["warn"] else 0)
+    assert found["broker-nagle"]["status"] == "ok"
+    assert "pi2" in found["cell-members"]["measured"]
+    assert found["cell-models"]["status"] == "ok"
+    assert "needs" in found["memory"]["measured"]
+
+
+def test_the_doctor_examines_this_device_without_a_broker():
+    shown = halo("doctor")
+    assert shown.returncode in (0, 1)
+    assert "tcp-rto-min" in shown.stdout and "broker-nagle" not in shown.stdout
+    assert shown.stderr.startswith("halo: no broker was named")
+
+
+def test_what_the_doctor_cannot_begin_is_exit_code_2_and_what_it_finds_is_1():
+    assert halo("doctor", "--broker", "http://me:secret@x").returncode == 2
+    assert halo("doctor", "--cell", "a/b").returncode == 2
+    lost = halo("doctor", "-m", "/no/such.gguf", "--broker", "mqtt://me:secret@127.0.0.1:9")
+    assert lost.returncode == 1
+    assert lost.stdout.startswith("bad      model: ") and "bad      broker: Cannot reach" in lost.stdout
+    assert "secret" not in lost.stdout + lost.stderr
+
+
 def test_passwords_are_never_printed(model):
     for url in ("mqtt://me:secret@127.0.0.1:9", "http://me:secret@x"):
         shown = halo("worker", "-m", model, "--broker", url)
@@ -224,8 +255,27 @@ def test_workers_change_the_figures_and_not_the_text(hub_extra, model):
     assert [d["name"] for d in shared["devices"]] == ["hub", "worker-1", "worker-2"]
     assert all(0.2 < d["share"] < 0.5 for d in shared["devices"])
     assert shared["totals"]["bytes_received"] > 0
-    for key in ("tokens", "prompt_tokens", "tokens_per_s", "time_to_first_token_s", "model", "partials"):
+    for key in ("tokens", "prompt_tokens", "tokens_per_s", "time_to_first_token_s", "model", "partials", "transport"):
         assert key in shared
+    assert [d.get("link", {}).get("transport") for d in shared["devices"]] == [None, "udp", "udp"]
+
+
+def test_partials_plan_share_and_pace_are_options(hub_extra, model):
+    what = ["generate", "-m", model, *PROMPT, "-n", "6", "--json", "--workers", "2"]
+    how = ["--partials", "f16", "--plan", "even", "--hub-share", "0", "--pace", "500"]
+    report = json.loads(halo(*what, *how).stdout)
+    assert report["partials"] == "f16"
+    assert [round(d["share"], 1) for d in report["devices"]] == [0.0, 0.5, 0.5]
+    fixed = json.loads(halo(*what, "--hub-share", "0").stdout)
+    assert report["totals"]["bytes_received"] < 0.7 * fixed["totals"]["bytes_received"]
+    for wrong in (["--partials", "f8"], ["--plan", "odd"]):
+        assert halo(*what, *wrong).returncode == 2
+
+
+def test_a_pace_for_workers_that_are_not_started_here_is_wrong_usage(model):
+    shown = halo("generate", "-m", model, *PROMPT, "--broker", "mqtt://127.0.0.1:9", "--pace", "500")
+    assert shown.returncode == 2
+    assert "give it to their halo worker" in shown.stderr
 
 
 def test_a_cell_at_a_broker(hub_extra, model, broker, worker):
@@ -240,6 +290,64 @@ def test_a_cell_at_a_broker(hub_extra, model, broker, worker):
     worker.send_signal(signal.SIGINT)
     assert worker.wait(5) == 0
     assert "no workers" in halo("devices", "--broker", broker).stdout
+
+
+def watching(broker, *options, **streams):
+    return subprocess.Popen([*HALO, "devices", "--broker", broker, "--watch", *options], **streams)
+
+
+def test_devices_follows_the_cell_until_ctrl_c(model, broker, worker):
+    process = watching(broker, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert json.loads(process.stdout.readline())["devices"][0]["link"] is None
+    with Cell.open(open_model(model), broker=broker, workers=1, n_ctx=64):
+        seen = (json.loads(line)["devices"][0]["link"] for line in process.stdout)
+        link = next(link for link in itertools.islice(seen, 20) if link is not None and link["rtt_ms"] is not None)
+    assert (link["transport"], link["reason"]) == ("udp", "")
+    assert link["address"].startswith("127.0.0.1:")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_a_terminal_that_followed_the_cell_is_left_clean(broker):
+    ours, terminal = os.openpty()
+    process = watching(broker, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    shown = b""
+    while shown.count(b"no hub") < 2:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    with contextlib.suppress(OSError):  # the terminal is gone
+        while more := os.read(ours, 4096):
+            shown += more
+    os.close(ours)
+    assert b"\x1b[2A" in shown  # the second picture replaced the first
+    assert shown.rfind(b"\x1b[?7h") > shown.rfind(b"\x1b[?7l")
+    assert b"Traceback" not in shown
+
+
+def test_what_followed_the_cell_ends_with_its_reader(broker):
+    process = watching(broker, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(10) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_the_last_line_tells_of_links_only_where_they_are_not_as_they_should_be():
+    def told(*links):
+        devices = [{"name": f"pi{i}", "share": 0.5, "link": link} for i, link in enumerate(links)]
+        report = {"tokens": 5, "tokens_per_s": 1.0, "time_to_first_token_s": None, "devices": devices}
+        return generate._summary(report).partition("50%, pi1 50%")[2]
+
+    good = {"transport": "udp", "loss_to": 0.002, "loss_from": None, "reason": ""}
+    lossy = good | {"loss_from": 0.053}
+    asked = {"transport": "mqtt", "loss_to": None, "loss_from": None, "reason": ""}
+    assert told(good, good) == told(asked, asked) == ""
+    assert told(good, lossy) == "; 2 workers over udp, loss up to 5.3%"
+    assert told(good, asked | {"reason": "not answered"}) == "; 1 worker over udp, 1 over mqtt (pi1)"
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -290,10 +398,26 @@ def test_a_frozen_worker_is_an_error_within_five_seconds(hub_extra, model, broke
     process.communicate(timeout=10)
 
 
-def test_bench_sync_prints_the_median(model):
+def test_bench_sync_prints_times_of_tokens_and_of_syncs(model):
     figures = json.loads(halo("bench", "sync", "-m", model, "--workers", "2", "--tokens", "5", "--json").stdout)
     assert figures["syncs"] == 5 * 44
-    assert 0 < figures["median_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert 0 < figures["sync_p50_ms"] <= figures["sync_p99_ms"] <= figures["max_ms"]
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert figures["bytes_per_token"] >= 44 * 2 * (2176 + 4096)
+
+
+def test_bench_generate_gives_the_same_bits_each_time(model):
+    figures = json.loads(halo("bench", "generate", "-m", model, "--workers", "2", "--tokens", "25", "--json").stdout)
+    assert figures["tokens"] == 25
+    assert figures["same_bits"] is True
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["max_ms"]
+    assert figures["prompt_p50_ms"] > 0
+
+
+def test_bench_syncs_replies_are_as_large_as_the_partials(model):
+    command = ["bench", "sync", "-m", model, "--workers", "1", "--tokens", "1", "--json"]
+    sizes = [json.loads(halo(*command, "--partials", p).stdout)["reply_bytes"] for p in ("fixed", "f32", "f16")]
+    assert sizes == [8192, 8192, 4096]
 
 
 def test_a_closed_pipe_ends_quietly(hub_extra, model):

@@ -154,7 +154,9 @@ def test_closing_twice_is_closing_once_and_use_after_it_an_error(model_path: Pat
                 use()
 
 
-@pytest.mark.parametrize("option", ["n_ctx", "n_batch", "n_threads", "workers", "worker_threads"])
+@pytest.mark.parametrize(
+    "option", ["n_ctx", "n_batch", "n_threads", "workers", "worker_threads", "worker_pace_us", "hub_share"]
+)
 def test_options_out_of_range(option: str) -> None:
     with pytest.raises(ValueError, match=f"{option} is -1"):
         HaloLlama("unread.gguf", **{option: -1})

@@ -44,7 +44,7 @@ class LocalCell:
         partials: str = "fixed",
         fate: Fate = arrives,
         max_message: int = 65536,
-        re_request_s: float = 0.5,
+        re_request_s: float | None = 0.5,
         patience_s: float = 4.0,
     ) -> None:
         self.session = 0x1234_5678_9ABC_DEF0
@@ -63,8 +63,8 @@ class LocalCell:
         self.engine = _native.Engine(model.native, n_ctx, threads=threads, partials=partials)
         self.engine.attach(self.relay)
 
-    def _post(self, messages: Sequence[tuple[int, bytes]]) -> None:
-        for index, message in messages:
+    def _post(self, messages: Sequence[tuple[int, int, bytes]]) -> None:
+        for index, _, message in messages:
             for copy in self.fate(message):
                 answer = self.answer(index, copy)
                 for returned in self.fate(answer) if answer else []:

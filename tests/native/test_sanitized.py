@@ -13,6 +13,7 @@ import pytest
 from halo import _native
 
 ROOT = Path(__file__).resolve().parents[2]
+_FUZZ_RUNS = 40_000  # some 10 s
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake and a compiler"),
@@ -44,3 +45,13 @@ def test_nothing_reads_or_writes_beyond_its_buffers(sanitized: Path) -> None:
 @pytest.mark.parametrize("isa", _native.variants()[1:])  # the first one is what `sanitized` itself takes
 def test_whole_models_and_hostile_messages_stay_within_memory(sanitized: Path, isa: str) -> None:
     run(sanitized, "models", isa=isa)
+
+
+def test_no_datagram_packet_or_message_does_harm(sanitized: Path, tmp_path: Path) -> None:
+    """native/tests/fuzz_driver.cpp says how to go on for longer than this."""
+    kept = tmp_path / "input"
+    try:
+        run(sanitized.with_name("fuzz"), str(_FUZZ_RUNS), kept)
+    except AssertionError as error:
+        error.add_note(f"the input was {kept.read_bytes().hex() if kept.exists() else 'none'}")
+        raise

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 
-def test_a_wheel_has_the_native_module_the_demo_model_and_types(tmp_path: Path) -> None:
+def test_a_wheel_has_the_native_module_the_demo_model_the_laboratory_and_types(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, timeout=280)
     (wheel,) = tmp_path.glob("halo_llm-*.whl")
@@ -18,6 +18,7 @@ def test_a_wheel_has_the_native_module_the_demo_model_and_types(tmp_path: Path) 
     assert any(n.startswith("halo/_native.") and n.endswith(".so") for n in names)
     assert {"halo/py.typed", "halo/_native.pyi", "halo/demo/halo-demo-q8_0.gguf"} <= set(names)
     assert [n for n in names if n.endswith(".gguf")] == ["halo/demo/halo-demo-q8_0.gguf"]
+    assert {"halo/lab/__init__.py", "halo/lab/switch.c"} <= set(names)
     assert not any(n.startswith(("tests/", "models/", "native/")) for n in names)
     assert wheel.stat().st_size < 20 << 20
 

@@ -154,6 +154,31 @@ class Parity:
         )
 
 
+def difference(
+    model: Path,
+    texts: Path,
+    make_engine: EngineFactory,
+    make_exact: EngineFactory,
+    *,
+    count: int = TEXTS,
+    positions: int = POSITIONS,
+) -> str:
+    """How one engine's logits differ from another's: a line with relative errors, and positions of another argmax."""
+    error, scale = Difference(), Difference()
+    other = total = 0
+    with make_engine(model, positions) as engine, make_exact(model, positions) as exact_engine:
+        for tokens in read_tokens(model, texts, count, positions):
+            ours, exact = in_one_batch(engine, tokens), in_one_batch(exact_engine, tokens)
+            error.add(ours, exact)
+            scale.add(exact, np.broadcast_to(exact.mean(axis=-1, keepdims=True), exact.shape))
+            other += int((ours.argmax(axis=-1) != exact.argmax(axis=-1)).sum())
+            total += len(tokens)
+    return (
+        f"| {model.stem} | {error.rms / scale.rms:.1e} | {error.largest / scale.rms:.1e} "
+        f"| {other} of {total}, {error.flips} of them where clear |"
+    )
+
+
 HEAD = (
     "| model | evaluated | rms error, flash off | rms error, flash on | llama.cpp's own rms | ratio "
     "| largest error | llama.cpp's own | ratio | other argmax where clear "

@@ -1,0 +1,52 @@
+"""What the hub tells of the way to each of its workers: native figures, rounded, and why datagrams do not reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from halo.cell.messages import Link, clean
+from halo.exchange.datagrams import HubDatagrams
+
+_MEASURED = {"rtt_ms": 3, "jitter_ms": 3, "loss_to": 4, "loss_from": 4, "goodput": 0}
+"""Figures and their digits after the point."""
+_SILENT = "datagrams to it are not answered"
+_WITHOUT = "it cannot seal datagrams, or has no socket for them"
+
+
+def link_of(name: str, state: Mapping[str, Any], datagrams: HubDatagrams) -> Link:
+    """The link to worker `name`, of the native module's dict for it. The figures of a silent one are old: left out."""
+    if not state["offered"]:
+        return Link(name=name, transport="mqtt", reason=_why_none(datagrams))
+    alive, packets = state["alive"], state["packets"]
+    figures: dict[str, Any] = {key: rounded(state[key], digits) for key, digits in _MEASURED.items()} if alive else {}
+    return Link(
+        name=name,
+        transport="udp" if alive or datagrams.only else "mqtt",
+        address=state["address"],
+        cipher=datagrams.ciphers.get(name, ""),
+        repairs=packets["repairs"],
+        timeouts=packets["timeouts"],
+        reason="" if alive else _SILENT,
+        **figures,
+    )
+
+
+def counted_link(name: str, state: Mapping[str, Any], datagrams: HubDatagrams) -> dict[str, Any]:
+    """The link's fields but the name, and, where there are datagrams, the hub's count of them."""
+    fields: dict[str, Any] = msgspec.to_builtins(link_of(name, state, datagrams))
+    del fields["name"]
+    return {**fields, "packets": state["packets"]} if state["offered"] else fields
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """`value` with so many digits after the point, whole with 0; None stays None: not known."""
+    return None if value is None else round(value, digits or None)
+
+
+def _why_none(datagrams: HubDatagrams) -> str:
+    if not datagrams.wanted:
+        return ""  # as the user wanted it
+    return clean(f"the hub has no datagrams: {datagrams.unavailable}") if datagrams.unavailable else _WITHOUT

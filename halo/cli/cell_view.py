@@ -1,0 +1,106 @@
+"""A cell as `halo devices` shows it: as an object and as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from halo.cell.address import Address
+from halo.cell.messages import Link, Profile
+from halo.cell.view import View
+from halo.cli.console import size, table
+
+
+def as_json(cell: str, view: View) -> dict[str, Any]:
+    """The cell as an object: the hub, the devices, and of each of these its link."""
+    return {
+        "cell": cell,
+        "hub": None if view.lease is None else _hub(view),
+        "devices": [_device(view, p) for _, p in sorted(view.roster.profiles.items())],
+        "ignored": view.roster.ignored,
+    }
+
+
+def _hub(view: View) -> dict[str, Any]:
+    lease = view.lease
+    assert lease is not None
+    return {
+        "name": lease.hub,
+        "alive": view.beating,
+        "session": lease.session,
+        "model": lease.model.name,
+        "n_ctx": lease.n_ctx,
+        "partials": lease.partials,
+        "since": lease.since,
+    }
+
+
+def _device(view: View, profile: Profile) -> dict[str, Any]:
+    link = view.link(profile.name)
+    serves = profile.session and view.lease is not None and profile.session == view.lease.session
+    return {
+        "name": profile.name,
+        "state": profile.state,
+        "reason": profile.reason,
+        "model": profile.model.name if profile.model else "",
+        "isa": profile.isa,
+        "threads": profile.threads,
+        "cores": profile.cores,
+        "memory_bytes": profile.memory_bytes,
+        "hub": view.lease.hub if serves and view.lease else "",
+        "session": profile.session,
+        "link": None if link is None else _fields(link),
+    }
+
+
+def as_text(cell: str, address: Address, view: View) -> str:
+    """The cell as a table, with a line for each trouble."""
+    lines = [hub_line(cell, view)]
+    devices = [_device(view, p) for _, p in sorted(view.roster.profiles.items())]
+    if not devices:
+        lines.append(f"no workers. Start one: halo worker --broker {address} --cell {cell} -m MODEL")
+    else:
+        rows: list[tuple[str, ...]] = [("NAME", "STATE", "MODEL", "ISA", "THREADS", "CORES", "MEMORY", "HUB", "LINK")]
+        rows += [_row(device) for device in devices]
+        lines += table(rows)
+        unreached = [d for d in devices if d["link"] and d["link"]["reason"]]
+        lines += [f"{d['name']} is not reached over udp: {d['link']['reason']}" for d in unreached]
+        lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
+    lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
+    return "\n".join(lines)
+
+
+def hub_line(cell: str, view: View) -> str:
+    """Who leads the cell."""
+    if view.foreign_hub is not None:
+        return f"cell {cell}: a hub of another version: {view.foreign_hub}"
+    if view.lease is None:
+        return f"cell {cell}: no hub"
+    alive = "" if view.beating else " (its heartbeat has stopped)"
+    lease = view.lease
+    return f"cell {cell}: hub {lease.hub}{alive}, model {lease.model.name}, session {lease.session}"
+
+
+def _row(device: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        device["name"],
+        device["state"],
+        device["model"],
+        device["isa"],
+        str(device["threads"]),
+        str(device["cores"]),
+        size(device["memory_bytes"]),
+        device["hub"] or "-",
+        _link(device["link"]),
+    )
+
+
+def _fields(link: Link) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.to_builtins(link).items() if key != "name"}
+
+
+def _link(link: dict[str, Any] | None) -> str:
+    if link is None:
+        return "-"
+    return " ".join(link[key] for key in ("transport", "address", "cipher") if link[key])

@@ -1,0 +1,337 @@
+// The thread sleeps until a datagram comes or something is due. Who sends does it in his own thread, and sets the
+// timer, so that a sync wakes the endpoint's thread only for what arrives.
+#include "wire/endpoint.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+
+#include "engine/error.h"
+
+namespace halo {
+
+namespace {
+
+constexpr int kBatch = 64;                 // datagrams of one system call
+constexpr int kBuffer = 4 << 20;           // bytes wanted for the socket; the system gives what it allows
+constexpr Micros kDead = 700'000;          // an answer is owed for so long: the peer is not there
+constexpr Micros kSearchEvery = 100'000;   // pings to all addresses of a peer that was never heard, at first
+constexpr Micros kSearchLong = 2'000'000;  // and when that becomes slower
+constexpr Micros kBeatWaiting = 100'000;   // silence after which someone who waits asks for a sign of life
+constexpr Micros kBeat = 1'000'000;        // the same when nobody waits
+constexpr Micros kHello = 1'500'000;       // silence after which who was called says where it is
+constexpr Micros kSettled = 200'000;       // silence at a peer's address after which another one is believed
+constexpr int kSendPatienceMs = 5;
+
+[[noreturn]] void fail(const char* what) {
+  throw Error(std::string("no UDP socket for partials: ") + what + ": " + std::strerror(errno));
+}
+
+bool same(const Address& a, const Address& b) {
+  return a.sin6_port == b.sin6_port && std::memcmp(&a.sin6_addr, &b.sin6_addr, sizeof a.sin6_addr) == 0;
+}
+
+}  // namespace
+
+Address parse_address(const std::string& host, int port) {
+  Address a{};
+  a.sin6_family = AF_INET6;
+  a.sin6_port = htons(static_cast<uint16_t>(port));
+  const std::string mapped = host.find(':') == std::string::npos ? "::ffff:" + host : host;
+  if (port < 1 || port > 65535 || inet_pton(AF_INET6, mapped.c_str(), &a.sin6_addr) != 1) {
+    throw std::invalid_argument("not an address and port: " + host + " " + std::to_string(port));
+  }
+  return a;
+}
+
+std::string to_text(const Address& a) {
+  char text[INET6_ADDRSTRLEN] = "";
+  inet_ntop(AF_INET6, &a.sin6_addr, text, sizeof text);
+  const std::string host = text, port = std::to_string(ntohs(a.sin6_port));
+  if (IN6_IS_ADDR_V4MAPPED(&a.sin6_addr)) return host.substr(7) + ":" + port;
+  return "[" + host + "]:" + port;
+}
+
+Micros Endpoint::now() {
+  using namespace std::chrono;
+  return duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+Endpoint::Endpoint(Deliver deliver) : deliver_(std::move(deliver)) {
+  socket_ = ::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (socket_ < 0) fail("IPv6 sockets (which also carry IPv4) are needed");
+  const int off = 0, size = kBuffer, fragment = IP_PMTUDISC_DONT;
+  ::setsockopt(socket_, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  ::setsockopt(socket_, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  // A path with a smaller MTU than ours is slow then, instead of dead.
+  ::setsockopt(socket_, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
+  Address any{};
+  any.sin6_family = AF_INET6;
+  socklen_t length = sizeof any;
+  if (::bind(socket_, reinterpret_cast<sockaddr*>(&any), length) != 0 ||
+      ::getsockname(socket_, reinterpret_cast<sockaddr*>(&any), &length) != 0) {
+    ::close(socket_);
+    fail("bind");
+  }
+  port_ = ntohs(any.sin6_port);
+  timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  stop_ = ::eventfd(0, EFD_CLOEXEC);
+  thread_ = std::thread(&Endpoint::run, this);
+}
+
+Endpoint::~Endpoint() {
+  const uint64_t one = 1;
+  if (::write(stop_, &one, sizeof one) != sizeof one) std::terminate();  // an eventfd takes a one
+  thread_.join();
+  ::close(socket_);
+  ::close(timer_);
+  ::close(stop_);
+}
+
+void Endpoint::open(const std::vector<PeerSetup>& peers) {
+  const Micros t = now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  peers_.clear();
+  for (size_t i = 0; i < peers.size(); ++i) {
+    const PeerSetup& p = peers[i];
+    peers_.push_back(std::make_unique<Peer>(
+        Peer{Channel(static_cast<int>(i), p.channel, p.cipher, p.out_key, p.out_iv, p.in_key, p.in_iv), p.candidates,
+             Address{}, false, t, 0, 0}));
+  }
+  arm(t);
+}
+
+void Endpoint::send(const Messages& messages) {
+  std::lock_guard<std::mutex> sending(sending_);
+  outbox_.clear();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const Micros t = now();
+    for (const auto& [peer, message] : messages) {
+      if (peer >= static_cast<int>(peers_.size())) continue;  // closed meanwhile
+      Channel& channel = peers_[peer]->channel;
+      channel.send(message->data(), message->size(), t, outbox_);
+      arm(channel.next_work());
+    }
+    targets_.clear();
+    address(outbox_, targets_);
+  }
+  transmit(outbox_, targets_);
+}
+
+// ---- the thread
+
+struct Endpoint::Received {
+  uint8_t bytes[kBatch][kMaxDatagram + 1];  // one more: a longer one is none of ours
+  Address from[kBatch];
+  iovec parts[kBatch];
+  mmsghdr headers[kBatch];
+  int count = 0;
+
+  void fill(int socket) {
+    for (int i = 0; i < kBatch; ++i) {
+      parts[i] = {bytes[i], sizeof bytes[i]};
+      headers[i].msg_hdr = {};
+      headers[i].msg_hdr.msg_name = &from[i];
+      headers[i].msg_hdr.msg_namelen = sizeof from[i];
+      headers[i].msg_hdr.msg_iov = &parts[i];
+      headers[i].msg_hdr.msg_iovlen = 1;
+    }
+    count = std::max(0, ::recvmmsg(socket, headers, kBatch, MSG_DONTWAIT, nullptr));
+  }
+};
+
+void Endpoint::run() {
+  const auto received = std::make_unique<Received>();
+  std::vector<std::pair<int, Bytes>> complete;
+  std::vector<Address> targets;
+  Outbox out;
+  pollfd events[3] = {{socket_, POLLIN, 0}, {timer_, POLLIN, 0}, {stop_, POLLIN, 0}};
+  while (events[2].revents == 0) {
+    if (::poll(events, 3, -1) < 0 && errno != EINTR) return;
+    uint64_t expirations;
+    if (events[1].revents != 0 && ::read(timer_, &expirations, sizeof expirations) < 0) expirations = 0;  // set anew
+    received->fill(socket_);
+    out.clear();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      take(*received, complete);
+      const Micros t = now();
+      for (const auto& peer : peers_) {
+        if (peer->channel.next_work() <= t) peer->channel.work(t, out);
+      }
+      targets.clear();
+      address(out, targets);
+      for (const auto& peer : peers_) {
+        if (ping_at(*peer, t) <= t) ping(*peer, t, out, targets);
+      }
+      armed_ = Channel::kNever;
+      for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+    }
+    transmit(out, targets);
+    for (const auto& [peer, message] : complete) deliver_(peer, message);
+    complete.clear();
+  }
+}
+
+void Endpoint::take(Received& received, std::vector<std::pair<int, Bytes>>& complete) {
+  const Micros t = now();
+  std::vector<Bytes> messages;
+  for (int i = 0; i < received.count; ++i) {
+    const size_t size = received.headers[i].msg_len;
+    uint32_t id = 0;
+    if (size >= kClearBytes) std::memcpy(&id, received.bytes[i], sizeof id);
+    const auto found = std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) { return p->channel.id() == id; });
+    if (size < kClearBytes || found == peers_.end()) {
+      ++foreign_;
+      continue;
+    }
+    Peer& peer = **found;
+    const auto verdict = peer.channel.receive(received.bytes[i], size, t, messages);
+    if (verdict == Channel::Verdict::Newest) settle(peer, received.from[i], t);
+    for (Bytes& m : messages) complete.emplace_back(static_cast<int>(found - peers_.begin()), std::move(m));
+    messages.clear();
+  }
+}
+
+// A sealed packet, newer than all before, has come from there: that is where the peer is, unless it also answers at the
+// address that we know.
+void Endpoint::settle(Peer& p, const Address& from, Micros t) {
+  if (p.known && !same(p.address, from) && t - p.heard_there < kSettled) return;
+  p.address = from;
+  p.known = true;
+  p.heard_there = t;
+}
+
+bool Endpoint::alive(const Peer& p, Micros t) const {
+  return p.channel.last_heard() >= 0 && p.channel.unanswered(t) < kDead;
+}
+
+// When a peer is to be asked for a sign of life.
+Micros Endpoint::ping_at(const Peer& p, Micros t) const {
+  if (p.candidates.empty() && !p.known) return Channel::kNever;  // it will call
+  if (!alive(p, t)) {
+    const bool hurry = waiting_ || t - p.opened < kSearchLong;
+    return p.pinged + (hurry ? kSearchEvery : kBeat);
+  }
+  const Micros silence = p.candidates.empty() ? kHello : waiting_ ? kBeatWaiting : kBeat;
+  return std::max(p.pinged, p.channel.last_heard()) + silence;
+}
+
+// To where it was last, and, while it does not answer, to wherever it may be.
+void Endpoint::ping(Peer& p, Micros t, Outbox& out, std::vector<Address>& targets) {
+  const bool search = !alive(p, t);
+  p.pinged = t;
+  if (p.known) {
+    p.channel.ping(t, out);
+    targets.push_back(p.address);
+  }
+  for (const Address& candidate : p.candidates) {
+    if (!search || (p.known && same(candidate, p.address))) continue;
+    p.channel.ping(t, out);
+    targets.push_back(candidate);
+  }
+}
+
+// Sets the timer to `at`, where nothing is due before; called with the lock held.
+void Endpoint::arm(Micros at) {
+  if (at >= armed_) return;
+  armed_ = at;
+  const Micros t = std::max<Micros>(at, 1);
+  const itimerspec when{{0, 0}, {t / 1'000'000, t % 1'000'000 * 1000}};
+  ::timerfd_settime(timer_, TFD_TIMER_ABSTIME, &when, nullptr);
+}
+
+// Where the packets go that have no target yet.
+void Endpoint::address(const Outbox& out, std::vector<Address>& targets) const {
+  for (size_t i = targets.size(); i < out.size(); ++i) targets.push_back(peers_[out[i].peer]->address);
+}
+
+// The first packet of each peer, then the second of each, and so on: the parity of one does not delay the data of
+// another.
+void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
+  mmsghdr headers[kBatch];
+  iovec parts[kBatch];
+  std::vector<std::pair<int, int>> order;  // (how many of its peer go before, which)
+  order.reserve(out.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool goes_on = i > 0 && out[i].peer == out[i - 1].peer;
+    order.emplace_back(goes_on ? order.back().first + 1 : 0, static_cast<int>(i));
+  }
+  std::sort(order.begin(), order.end());
+  for (size_t done = 0; done < out.size();) {
+    int count = 0;
+    for (size_t next = done; next < out.size() && count < kBatch; ++next, ++count) {
+      const int i = order[next].second;
+      const Packet& packet = out[i].packet;
+      parts[count] = {const_cast<uint8_t*>(packet.bytes), packet.size};
+      headers[count].msg_hdr = {};
+      headers[count].msg_hdr.msg_name = const_cast<Address*>(&targets[i]);
+      headers[count].msg_hdr.msg_namelen = sizeof(Address);
+      headers[count].msg_hdr.msg_iov = &parts[count];
+      headers[count].msg_hdr.msg_iovlen = 1;
+    }
+    const int sent = ::sendmmsg(socket_, headers, static_cast<unsigned>(count), 0);
+    if (sent > 0) {
+      done += static_cast<size_t>(sent);
+      continue;
+    }
+    pollfd room{socket_, POLLOUT, 0};
+    if ((errno == EAGAIN || errno == EWOULDBLOCK) && ::poll(&room, 1, kSendPatienceMs) > 0) continue;
+    ++unsent_;  // no room, no route, an interface that is down: as if lost on the way
+    ++done;
+  }
+}
+
+// ---- questions
+
+uint64_t Endpoint::alive() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const Micros t = now();
+  uint64_t peers = 0;
+  for (size_t i = 0; i < peers_.size() && i < 64; ++i) peers |= uint64_t{alive(*peers_[i], t)} << i;
+  return peers;
+}
+
+bool Endpoint::alive(int peer) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return peer < static_cast<int>(peers_.size()) && alive(*peers_[peer], now());
+}
+
+std::string Endpoint::where(int peer) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return peer < static_cast<int>(peers_.size()) && peers_[peer]->known ? to_text(peers_[peer]->address) : "";
+}
+
+LinkReport Endpoint::report(int peer) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return peer < static_cast<int>(peers_.size()) ? peers_[peer]->channel.report() : LinkReport();
+}
+
+ChannelCounters Endpoint::counters(int peer) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return peer < static_cast<int>(peers_.size()) ? peers_[peer]->channel.counters() : ChannelCounters();
+}
+
+EndpointCounters Endpoint::counters() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return {foreign_, unsent_};
+}
+
+void Endpoint::reset_counters() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& p : peers_) p->channel.reset_counters();
+  foreign_ = unsent_ = 0;
+}
+
+}  // namespace halo

@@ -1,0 +1,127 @@
+"""What the hub tells of its links, and what a look at the cell makes of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from test_documents import LEASE, PROFILE
+
+from halo.cell.links import counted_link, link_of
+from halo.cell.messages import DatagramPlace, Lease, Link, Links, Sealing, decode, encode
+from halo.cell.view import View
+from halo.cli.watch import fitting, picture
+from halo.exchange.datagrams import HubDatagrams, WorkerDatagrams
+
+STATE = {
+    "offered": True,
+    "alive": True,
+    "address": "192.0.2.2:40000",
+    "rtt_ms": 4.123456,
+    "jitter_ms": 0.512345,
+    "loss_to": 0.05078125,
+    "loss_from": 1 / 3,
+    "burst_to": 1.0,
+    "burst_from": 1.0,
+    "goodput": 543210.987,
+    "packets": {"repairs": 3, "timeouts": 1, "packets_sent": 99},
+}
+
+
+class FakeNative:
+    """As much of the native module as keys take."""
+
+    NativeError = RuntimeError
+
+    def __init__(self, unavailable=None):
+        self.unavailable = unavailable
+        self.drawn = 0
+        self.served = []
+
+    def sealing_unavailable(self):
+        return self.unavailable
+
+    def KeyPair(self):
+        self.drawn += 1
+        return SimpleNamespace(public=bytes([self.drawn] * 32))
+
+    def ciphers(self):
+        return ["chacha20-poly1305", "aes-256-gcm"]
+
+    def DatagramWorker(self, worker):
+        return SimpleNamespace(port=40000, serve=lambda *args: self.served.append(args), close=lambda: None)
+
+
+def hub(transport="auto", unavailable=None):
+    datagrams = HubDatagrams(FakeNative(unavailable), transport)
+    datagrams.ciphers["pi2"] = "aes-256-gcm"
+    return datagrams
+
+
+def test_a_link_is_told_in_rounded_figures():
+    link = link_of("pi2", STATE, hub())
+    assert (link.rtt_ms, link.jitter_ms, link.loss_to, link.loss_from) == (4.123, 0.512, 0.0508, 0.3333)
+    assert (link.goodput, link.repairs, link.timeouts, link.cipher) == (543211, 3, 1, "aes-256-gcm")
+    assert decode(Links, encode(Links(session="0" * 16, links=[link]))).links == [link]
+    assert counted_link("pi2", STATE, hub())["packets"] == STATE["packets"]
+
+
+@pytest.mark.parametrize("transport, over", [("auto", "mqtt"), ("udp", "udp")])
+def test_a_silent_worker_is_told_with_the_reason_and_without_old_figures(transport, over):
+    link = link_of("pi2", STATE | {"alive": False}, hub(transport))
+    assert (link.transport, link.reason) == (over, "datagrams to it are not answered")
+    assert link.rtt_ms is None and link.goodput is None
+
+
+def test_why_there_are_no_datagrams_is_told_unless_the_user_wanted_it_so():
+    state = {"offered": False, "alive": False}
+    assert link_of("pi2", state, hub("mqtt")) == Link(name="pi2", transport="mqtt")
+    assert "cannot seal datagrams" in link_of("pi2", state, hub()).reason
+    assert link_of("pi2", state, hub(unavailable="no libcrypto")).reason == "the hub has no datagrams: no libcrypto"
+
+
+def test_packet_numbers_begin_anew_only_under_a_new_key():
+    native = FakeNative()
+    worker = WorkerDatagrams(native, None, "1" * 16, loopback=True)
+    lease = Lease(**{**vars_of(LEASE), "datagrams": Sealing(key="ab" * 32, ciphers=["chacha20-poly1305"])})
+    keys = set()
+    for _ in range(3):
+        worker.serve(lease)  # the same session each time, as after a lease that was cleared and came back
+        keys.add(native.served[-1][0].public)
+        assert worker.place().key == native.served[-1][0].public.hex()
+        worker.close()
+    assert len(keys) == 3
+    assert isinstance(worker.place(), DatagramPlace)
+
+
+def vars_of(document):
+    return {field: getattr(document, field) for field in document.__struct_fields__}
+
+
+def view(*links, session=LEASE.session, **changes):
+    shown = View(lease=LEASE, beating=True, links=Links(session=session, links=list(links)), **changes)
+    assert shown.roster.hear("pi2", encode(PROFILE))
+    return shown
+
+
+def test_links_of_another_session_are_not_shown():
+    link = link_of("pi2", STATE, hub())
+    assert view(link).link("pi2") == link
+    assert view(link, session="f" * 16).link("pi2") is None
+    assert view(link).link("pi3") is None
+
+
+def test_a_picture_shows_each_worker_and_why_one_is_not_reached_over_udp():
+    text = "\n".join(picture("halo", "mqtt://pi1:1883", view(link_of("pi2", STATE, hub()))))
+    for figure in ("pi2", "udp", "4.12 ms", "0.51 ms", "5.1%", "33.3%", "543.2 kB/s", "192.0.2.2:40000"):
+        assert figure in text
+    silent = picture("halo", "mqtt://pi1:1883", view(link_of("pi2", STATE | {"alive": False}, hub())))
+    assert silent[-1] == "pi2 is not reached over udp: datagrams to it are not answered"
+    away = picture("halo", "mqtt://pi1:1883", view(connected=False))
+    assert len(away) == 1 and "the broker at mqtt://pi1:1883 is away" in away[0]
+
+
+def test_a_picture_never_exceeds_the_terminal():
+    lines = [str(i) for i in range(30)]
+    assert fitting(lines, 30) == lines
+    assert len(fitting(lines, 10)) == 10 and fitting(lines, 10)[-1].startswith("and 21 more lines")
