@@ -154,7 +154,14 @@ void bind_relay(py::module_& m) {
           },
           py::arg("payload"), py::arg("reply_bytes"), py::arg("syncs") = 1)
       .def("open_datagrams", &open_datagrams, py::arg("own"), py::arg("session"), py::arg("offers"), py::arg("only"))
-      .def("links", &links_of);
+      .def("links", &links_of)
+      .def("strays", [](const Relay& r) {
+        const EndpointCounters c = r.endpoint_counters();
+        py::dict d;
+        d["foreign"] = c.foreign;
+        d["unsent"] = c.unsent;
+        return d;
+      });
 }
 
 void bind_worker(py::module_& m) {

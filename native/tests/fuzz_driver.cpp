@@ -1,14 +1,13 @@
-// Runs the fuzz target without libFuzzer: RUNS inputs (an argument), made from seeds by the mutations that parsers
-// fear, the same ones each time:
+// Runs the fuzz target without libFuzzer, on inputs made from seeds by the mutations that parsers fear, the same ones
+// each time:
 //
-//   fuzz RUNS [KEPT]  the bounded run of the tests; prints "ok". Each input is written to the file KEPT before it is
-//   run,
-//                     so that the one that stops the program is there
+//   fuzz RUNS [KEPT]  so many inputs; prints "ok". Each is written to the file KEPT before it is run, so that the one
+//                     that stops the program is there.
 //   fuzz FILE...      inputs that libFuzzer has found, or that were kept
 //
-// With clang, by hand and for as long as one likes (tests/native/test_sanitized.py does the same with any compiler):
-//   CXX=clang++ cmake -S . -B build/fuzz -DHALO_SANITIZE=ON -DHALO_LIBFUZZER=ON && cmake --build build/fuzz --target
-//   fuzz mkdir -p build/corpus && build/fuzz/fuzz -max_len=8192 build/corpus
+// With clang's libFuzzer, for as long as one likes:
+//   CXX=clang++ cmake -S . -B build/fuzz -DHALO_SANITIZE=ON -DHALO_LIBFUZZER=ON
+//   cmake --build build/fuzz --target fuzz && mkdir -p build/corpus && build/fuzz/fuzz -max_len=8192 build/corpus
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -75,7 +75,7 @@ void shared(const std::shared_ptr<Model>& model, PartialFormat format, bool host
   }
   Relay* to = nullptr;
   const auto post = [&](Relay::Outgoing outgoing) {
-    for (const auto& [i, message] : outgoing) {
+    for (const auto& [i, attempt, message] : outgoing) {
       const Bytes answer = ask(*workers[i], message);
       const Bytes sent = hostile && drawn() % 4 == 0 ? damaged(answer) : answer;
       to->deliver(i, sent.data(), sent.size());

@@ -20,32 +20,42 @@ DatagramWorker::~DatagramWorker() {
   thread_.join();
 }
 
-void DatagramWorker::serve(const PeerSetup& hub) {
-  endpoint_.open({hub});
+void DatagramWorker::serve(const PeerSetup& hub) { open({hub}); }
+
+void DatagramWorker::close() { open({}); }
+
+void DatagramWorker::open(const std::vector<PeerSetup>& peers) {
   std::lock_guard<std::mutex> lock(mutex_);
-  requests_.clear();  // of a session that is over
+  ++session_;
+  requests_.clear();
+  endpoint_.open(peers);
 }
 
-void DatagramWorker::close() {
-  endpoint_.open({});
+// An answer belongs to the session that asked: it never goes to the hub of another one.
+void DatagramWorker::send(const Bytes& answer, uint64_t session) {
   std::lock_guard<std::mutex> lock(mutex_);
-  requests_.clear();
+  if (session == session_) endpoint_.send({{0, &answer}});
 }
 
 void DatagramWorker::receive(const Bytes& message) {
+  uint64_t session;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    session = session_;
+  }
   Bytes answer;
   switch (worker_->accept(message.data(), message.size(), &answer)) {
     case Worker::Verdict::Drop:
       return;
     case Worker::Verdict::Answer:
-      endpoint_.send({{0, &answer}});
+      send(answer, session);
       return;
     case Worker::Verdict::Compute:
       break;
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    requests_.push_back(message);
+    if (session == session_) requests_.push_back(message);
   }
   arrived_.notify_one();
 }
@@ -57,9 +67,10 @@ void DatagramWorker::compute() {
     if (stop_) return;
     const Bytes request = std::move(requests_.front());
     requests_.pop_front();
+    const uint64_t session = session_;
     lock.unlock();
     const Bytes answer = worker_->compute(request.data(), request.size());
-    if (!answer.empty()) endpoint_.send({{0, &answer}});
+    if (!answer.empty()) send(answer, session);
     lock.lock();
   }
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "wire/endpoint.h"
 #include "wire/worker.h"
@@ -27,6 +28,8 @@ class DatagramWorker {
   const Endpoint& endpoint() const { return endpoint_; }
 
  private:
+  void open(const std::vector<PeerSetup>& peers);
+  void send(const Bytes& answer, uint64_t session);
   void receive(const Bytes& message);
   void compute();
 
@@ -34,6 +37,7 @@ class DatagramWorker {
   std::mutex mutex_;  // guards what is below
   std::condition_variable arrived_;
   std::deque<Bytes> requests_;
+  uint64_t session_ = 0;  // counts them
   bool stop_ = false;
 
   Endpoint endpoint_;

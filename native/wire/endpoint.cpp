@@ -28,7 +28,7 @@ constexpr Micros kSearchEvery = 100'000;   // pings to all addresses of a peer t
 constexpr Micros kSearchLong = 2'000'000;  // and when that becomes slower
 constexpr Micros kBeatWaiting = 100'000;   // silence after which someone who waits asks for a sign of life
 constexpr Micros kBeat = 1'000'000;        // the same when nobody waits
-constexpr Micros kHello = 3'000'000;       // silence after which who was called says where it is
+constexpr Micros kHello = 1'500'000;       // silence after which who was called says where it is
 constexpr Micros kSettled = 200'000;       // silence at a peer's address after which another one is believed
 constexpr int kSendPatienceMs = 5;
 
@@ -306,12 +306,6 @@ uint64_t Endpoint::alive() const {
 bool Endpoint::alive(int peer) const {
   std::lock_guard<std::mutex> lock(mutex_);
   return peer < static_cast<int>(peers_.size()) && alive(*peers_[peer], now());
-}
-
-Micros Endpoint::heard(int peer) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (peer >= static_cast<int>(peers_.size()) || peers_[peer]->channel.last_heard() < 0) return Channel::kNever;
-  return now() - peers_[peer]->channel.last_heard();
 }
 
 std::string Endpoint::where(int peer) const {

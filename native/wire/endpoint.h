@@ -59,7 +59,6 @@ class Endpoint {
 
   uint64_t alive() const;  // bit i: peer i answers; of the first 64
   bool alive(int peer) const;
-  Micros heard(int peer) const;  // microseconds since its last packet; kNever
   std::string where(int peer) const;
   LinkReport report(int peer) const;
   ChannelCounters counters(int peer) const;

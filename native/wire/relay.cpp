@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
 constexpr auto kStall = std::chrono::seconds(1);
-constexpr auto kDatagramPatience = std::chrono::seconds(2);  // until even a living worker is asked again
+constexpr auto kDatagramPatience = std::chrono::seconds(1);  // until even a living worker is asked again
 
 std::chrono::steady_clock::duration seconds(double s) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
@@ -92,8 +92,8 @@ void Relay::open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, 
     peers.push_back(*setups[w]);
   }
   if (peers.empty()) return;
-  datagrams_ =
-      std::make_unique<Endpoint>([this](int peer, const Bytes& m) { deliver(worker_of_[peer], m.data(), m.size()); });
+  datagrams_ = std::make_unique<Endpoint>(
+      [this](int peer, const Bytes& m) { deliver(worker_of_[peer], m.data(), m.size(), true); });
   datagrams_->open(peers);
 }
 
@@ -209,6 +209,7 @@ void Relay::fail_if_silent() {
 
 // When a request that has no answer is asked again.
 Relay::Clock::time_point Relay::due(const Outstanding& r) const {
+  if (r.datagrams && !options_.re_request_s) return r.asked + kDatagramPatience;
   return r.asked +
          (options_.re_request_s ? seconds(*options_.re_request_s) : patience_[r.worker].wait(r.kind, r.times));
 }
@@ -244,16 +245,6 @@ void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-// A worker whose datagrams come is not silent, even if they only say that it computes.
-void Relay::refresh_heard() {
-  for (size_t peer = 0; peer < worker_of_.size(); ++peer) {
-    const Micros ago = datagrams_->heard(static_cast<int>(peer));
-    if (ago == Channel::kNever) continue;
-    Clock::time_point& heard = heard_[worker_of_[peer]];
-    heard = std::max(heard, Clock::now() - std::chrono::microseconds(ago));
-  }
-}
-
 // Returns once nothing is missing; the lock is held on entry and on return. Silence counts while we wait, not while
 // the hub computed its own share, nor while this process was stopped.
 void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll) {
@@ -266,7 +257,6 @@ void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>
     const auto until = std::min(next_due(), now + kPollEvery);
     if (arrived_.wait_until(lock, until, [&] { return missing_ == 0; })) break;
     if (Clock::now() - last > kStall) continue;
-    refresh_heard();
     ask_again(lock);
     fail_if_silent();
     if (Clock::now() - polled < kPollEvery) continue;
@@ -371,7 +361,7 @@ void Relay::answered(Outstanding& request, const uint8_t* data, size_t size) {
   --missing_;
 }
 
-bool Relay::deliver(int worker, const uint8_t* data, size_t size) {
+bool Relay::deliver(int worker, const uint8_t* data, size_t size, bool sealed) {
   std::lock_guard<std::mutex> lock(mutex_);
   Header h;
   int version;
@@ -392,6 +382,11 @@ bool Relay::deliver(int worker, const uint8_t* data, size_t size) {
   }
   if (!read_header(data, size, &h) || h.session != session_) {
     ++counters_.bad_messages;
+    if (sealed) {
+      lost_[worker] = "it sent something that is no message of this session";
+      expelled_[worker] = true;
+      arrived_.notify_all();
+    }
     return false;
   }
   const auto found = std::find_if(round_.begin(), round_.end(),

@@ -52,8 +52,9 @@ class Relay : public Exchange {
   ExchangeCounters counters() const override;
   void reset_counters() override;
 
-  // Returns whether this answer shows that its request was sent again needlessly: it was late, not lost.
-  bool deliver(int worker, const uint8_t* data, size_t size);
+  // Returns whether this answer shows that its request was sent again needlessly: it was late, not lost. `sealed`: only
+  // that worker can have sent it.
+  bool deliver(int worker, const uint8_t* data, size_t size, bool sealed = false);
   void lost(int worker, const std::string& reason);
 
   // Opens the datagram links: setups[w] is worker w's, or none where it has no datagrams. Once, before anything is
@@ -94,7 +95,6 @@ class Relay : public Exchange {
 
   void send(const std::vector<const Outstanding*>& requests);
   uint64_t over_datagrams() const;
-  void refresh_heard();
   Clock::time_point due(const Outstanding& request) const;
   Clock::time_point next_due() const;
   void wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll);

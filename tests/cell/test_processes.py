@@ -59,7 +59,7 @@ def test_ctrl_c_reaches_the_hub_only(start_hub):
 def test_a_cell_that_nobody_closes_is_closed_at_exit(start_hub):
     hub = start_hub("leave-it-to-exit")
     assert hub.wait(5) == 0
-    assert hub.stderr.read().count("\n") <= 1  # no traceback
+    assert "Traceback" not in hub.stderr.read()
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "amqtt"], indirect=True)

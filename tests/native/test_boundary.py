@@ -126,8 +126,8 @@ def test_an_empty_mask_is_answered_and_fills_the_cache(model: Model) -> None:
     worker, answers, seen = _native.Worker(model.native), [], []
     worker.open(1, 16, 1)
 
-    def post(messages: list[tuple[int, bytes]]) -> None:
-        for _, message in messages:
+    def post(messages: list[tuple[int, int, bytes]]) -> None:
+        for _, _, message in messages:
             if message[36] == 0:  # attention: ask for no group
                 message = message[:40] + bytes(8) + message[48:]
             seen.append(message)

@@ -102,8 +102,8 @@ def test_partials_are_added_in_the_order_of_the_requests(model: Model, partials:
     drawn = random.Random(3)
 
     class Shuffled(LocalCell):
-        def _post(self, messages: Sequence[tuple[int, bytes]]) -> None:
-            answers = [(index, self.answer(index, message)) for index, message in messages]
+        def _post(self, messages: Sequence[tuple[int, int, bytes]]) -> None:
+            answers = [(index, self.answer(index, message)) for index, _, message in messages]
             for index, answer in drawn.sample(answers, len(answers)):
                 self.relay.deliver(index, answer)
 
