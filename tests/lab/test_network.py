@@ -83,9 +83,9 @@ def test_a_fade_silences_both_directions(make_lab: MakeLab) -> None:
         for _ in range(1000):
             down.send(1)
             up.send(1)
-    time.sleep(0.05)
-    agree = sum((i in set(down.arrived)) == (i in set(up.arrived)) for i in range(1000))
-    assert agree > 900
+        time.sleep(0.05)
+    there, back = set(down.arrived), set(up.arrived)
+    assert sum((i in there) == (i in back) for i in range(1000)) > 900
 
 
 def test_nothing_arrives_before_the_delay(make_lab: MakeLab) -> None:
@@ -93,7 +93,6 @@ def test_nothing_arrives_before_the_delay(make_lab: MakeLab) -> None:
     with wire(lab, 0, 1) as way:
         start = time.monotonic()
         way.send(10)
-        assert time.monotonic() - start < 0.02 or not way.arrived
         way.await_arrivals(1)
         assert time.monotonic() - start >= 0.02
         way.await_arrivals(10)
