@@ -12,14 +12,14 @@ namespace halo {
 
 namespace {
 
-constexpr Micros kFloor = 500;     // of every wait, beyond the round trip
+constexpr Micros kFloor = 1500;    // of every wait, beyond the round trip: what a busy device may take to answer
 constexpr Micros kAckDelay = 300;  // an acknowledgement waits at least so long for a packet that carries it
 constexpr Micros kMaxAckDelay = 2000;
 constexpr Micros kRunGap = 300;        // at least, between fragments of a run; then its end was lost
 constexpr Micros kLongRunGap = 1000;   // the same for runs that are sent in parts
 constexpr Micros kLongestGap = 50000;  // of them all
 constexpr Micros kPaceEvery = 250;     // long messages: so much at a time, so that no socket buffer overflows
-constexpr int kPaceFirst = 32, kPaceNext = 16;
+constexpr int kPaceFirst = 64, kPaceNext = 32;
 constexpr uint32_t kUnderWay = 32;  // newest messages that may be: as many as a header can acknowledge
 constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
 constexpr int kSendWhole = 8;       // longer messages are asked about before they are sent again
@@ -185,7 +185,7 @@ void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
 
 // Whether the other end could not have it yet when it told its newest packet; packets overtake each other rarely.
 bool Channel::under_way(const Outgoing::Sent& f, uint64_t newest, Micros now) const {
-  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), kFloor / 2);
+  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), kRunGap - 50);
 }
 
 // What was asked for: missing parts of the message first, then parity that has not come.

@@ -21,6 +21,9 @@ namespace halo {
 
 namespace {
 
+constexpr int kUdpSegment = 103;  // linux/udp.h: UDP_SEGMENT, since Linux 4.18
+constexpr int kSegments = 16;     // packets of one message to the system
+constexpr size_t kManyPackets = 24;
 constexpr int kBatch = 64;                 // datagrams of one system call
 constexpr int kBuffer = 4 << 20;           // bytes wanted for the socket; the system gives what it allows
 constexpr Micros kDead = 700'000;          // an answer is owed for so long: the peer is not there
@@ -73,7 +76,9 @@ Endpoint::Endpoint(Deliver deliver) : deliver_(std::move(deliver)) {
   if (socket_ < 0) fail("IPv6 sockets (which also carry IPv4) are needed");
   const int off = 0, size = kBuffer, fragment = IP_PMTUDISC_DONT;
   ::setsockopt(socket_, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  if (::setsockopt(socket_, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0) {  // for root
+    ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  }
   ::setsockopt(socket_, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   // A path with a smaller MTU than ours is slow then, instead of dead.
   ::setsockopt(socket_, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
@@ -280,32 +285,72 @@ void Endpoint::address(const Outbox& out, std::vector<Address>& targets) const {
   for (size_t i = targets.size(); i < out.size(); ++i) targets.push_back(peers_[out[i].peer]->address);
 }
 
-// The first packet of each peer, then the second of each, and so on: the parity of one does not delay the data of
-// another.
-void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
-  mmsghdr headers[kBatch];
-  iovec parts[kBatch];
-  std::vector<std::pair<int, int>> order;  // (how many of its peer go before, which)
-  order.reserve(out.size());
-  for (size_t i = 0; i < out.size(); ++i) {
-    const bool goes_on = i > 0 && out[i].peer == out[i - 1].peer;
-    order.emplace_back(goes_on ? order.back().first + 1 : 0, static_cast<int>(i));
-  }
-  std::sort(order.begin(), order.end());
-  const Micros until = now() + 1000 * kSendPatienceMs;
-  for (size_t done = 0; done < out.size();) {
-    int count = 0;
-    for (size_t next = done; next < out.size() && count < kBatch; ++next, ++count) {
-      const int i = order[next].second;
-      const Packet& packet = out[i].packet;
-      parts[count] = {const_cast<uint8_t*>(packet.bytes), packet.size};
-      headers[count].msg_hdr = {};
-      headers[count].msg_hdr.msg_name = const_cast<Address*>(&targets[i]);
-      headers[count].msg_hdr.msg_namelen = sizeof(Address);
-      headers[count].msg_hdr.msg_iov = &parts[count];
-      headers[count].msg_hdr.msg_iovlen = 1;
+namespace {
+
+// Packets of one size to one place, which one message to the system may carry (UDP_SEGMENT).
+struct Group {
+  int rank;  // how many groups of its peer go before
+  int first, count;
+};
+
+// The first packets of each peer, then the next of each, and so on: the parity of one does not delay the data of
+// another. Where there are many, as of a prompt, they go in groups, which cost the system little more than a packet.
+std::vector<Group> grouped(const Outbox& out, bool segments) {
+  const int most = segments && out.size() >= kManyPackets ? kSegments : 1;
+  std::vector<Group> groups;
+  groups.reserve(out.size());
+  for (int i = 0; i < static_cast<int>(out.size()); ++i) {
+    const bool same_peer = i > 0 && out[i].peer == out[i - 1].peer;
+    if (same_peer && groups.back().count < most && out[i].packet.size == out[i - 1].packet.size) {
+      ++groups.back().count;
+    } else {
+      groups.push_back({same_peer ? groups.back().rank + 1 : 0, i, 1});
     }
-    const int sent = ::sendmmsg(socket_, headers, static_cast<unsigned>(count), 0);
+  }
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& x, const Group& y) { return x.rank < y.rank; });
+  return groups;
+}
+
+// One call's messages.
+struct Calls {
+  mmsghdr headers[kBatch];
+  iovec parts[kBatch * kSegments];
+  alignas(cmsghdr) char control[kBatch][CMSG_SPACE(sizeof(uint16_t))];
+
+  void add(int i, int& used, const Group& group, const Outbox& out, const std::vector<Address>& targets) {
+    msghdr& h = headers[i].msg_hdr;
+    h = {};
+    h.msg_name = const_cast<Address*>(&targets[group.first]);
+    h.msg_namelen = sizeof(Address);
+    h.msg_iov = parts + used;
+    h.msg_iovlen = group.count;
+    for (int p = 0; p < group.count; ++p) {
+      const Packet& packet = out[group.first + p].packet;
+      parts[used++] = {const_cast<uint8_t*>(packet.bytes), packet.size};
+    }
+    if (group.count == 1) return;
+    h.msg_control = control[i];
+    h.msg_controllen = sizeof control[i];
+    cmsghdr* c = CMSG_FIRSTHDR(&h);
+    c->cmsg_level = IPPROTO_UDP;
+    c->cmsg_type = kUdpSegment;
+    c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    const auto size = static_cast<uint16_t>(out[group.first].packet.size);
+    std::memcpy(CMSG_DATA(c), &size, sizeof size);
+  }
+};
+
+}  // namespace
+
+void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
+  if (out.size() == 0) return;
+  std::vector<Group> groups = grouped(out, segments_);
+  const Micros until = now() + 1000 * kSendPatienceMs;
+  Calls calls;
+  for (size_t done = 0; done < groups.size();) {
+    int count = 0, used = 0;
+    for (size_t i = done; i < groups.size() && count < kBatch; ++i) calls.add(count++, used, groups[i], out, targets);
+    const int sent = ::sendmmsg(socket_, calls.headers, static_cast<unsigned>(count), 0);
     if (sent > 0) {
       done += static_cast<size_t>(sent);
       continue;
@@ -313,7 +358,16 @@ void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) 
     const bool full = errno == EAGAIN || errno == EWOULDBLOCK;
     pollfd room{socket_, POLLOUT, 0};
     if (full && now() < until && ::poll(&room, 1, kSendPatienceMs) > 0) continue;
-    ++unsent_;  // no room, no route, an interface that is down: as if lost on the way
+    if (!full && groups[done].count > 1) {  // a system, or a way, that has no segments
+      segments_ = false;
+      const Group whole = groups[done];
+      groups[done].count = 1;
+      for (int p = whole.count - 1; p > 0; --p) {
+        groups.insert(groups.begin() + static_cast<std::ptrdiff_t>(done) + 1, {whole.rank, whole.first + p, 1});
+      }
+      continue;
+    }
+    unsent_ += static_cast<uint64_t>(groups[done].count);  // no room, no route, no interface: as if lost on the way
     ++done;
   }
 }

@@ -95,6 +95,7 @@ class Endpoint {
   int socket_ = -1, timer_ = -1, stop_ = -1;
   int port_ = 0;
   std::atomic<bool> waiting_{false};
+  std::atomic<bool> segments_{true};  // the system takes several packets in one message
   std::atomic<uint64_t> unsent_{0}, failures_{0};
 
   mutable std::mutex mutex_;  // guards what is below
