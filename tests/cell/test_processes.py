@@ -113,12 +113,20 @@ def test_a_profile_that_is_cleared_by_mistake_is_put_back(start_worker, broker, 
     eventually(lambda: read_retained(loop, broker.address))
 
 
-def test_a_worker_without_a_broker_gives_up_after_five_seconds(start_worker):
-    start = time.monotonic()
+def test_a_worker_without_a_broker_gives_up(start_worker):
     worker = start_worker("a", url="mqtt://127.0.0.1:9")
-    assert worker.wait(10) == 1
-    assert 3 < time.monotonic() - start < 8
+    assert worker.wait(30) == 1
     assert "error: Cannot reach the MQTT broker at mqtt://127.0.0.1:9: Connection refused" in worker.log.read_text()
+
+
+def test_a_worker_finds_a_broker_that_comes_while_it_still_tries(start_worker):
+    port = free_port()
+    worker = start_worker("a", url=f"mqtt://127.0.0.1:{port}")
+    eventually(lambda: "started" in worker.log.read_text())
+    time.sleep(0.5)
+    child = _spawn_mosquitto(find_mosquitto(), port)
+    eventually(lambda: "is in the cell" in worker.log.read_text())
+    child.terminate()
 
 
 def test_a_worker_that_waits_finds_a_broker_that_comes_later(start_worker):
