@@ -247,8 +247,10 @@ def test_a_hub_that_lost_its_lease_stops_with_an_explanation(open_cell, loop, br
 
 def test_a_cleared_lease_is_put_back(open_cell, loop, broker, view):
     open_cell(broker=str(broker.address), workers=0)
+    before = read_retained(loop, broker.address)["halo/halo/hub"]
     retain(loop, broker.address, "halo/halo/hub", b"")  # as the late will of a dead hub does
     eventually(lambda: view().lease is not None)
+    assert read_retained(loop, broker.address)["halo/halo/hub"] == before
 
 
 def test_no_retained_document_is_left_after_a_clean_end(open_cell, start_worker, broker, loop):
