@@ -29,9 +29,9 @@ class Processes(TypedDict):
     processes: int
     threads: int  # of each
     cores: int
-    alone: float  # one process
+    alone: float  # one process with one thread
     value: float  # the median of all
-    ideal: float
+    ideal: float  # what one thread needs alone, times how many processes share a core
     ratio: float  # value / ideal
 
 
@@ -76,9 +76,9 @@ def _together(path: Path, processes: int, threads: int, rounds: int) -> float:
 def bench_processes(path: Path, processes: int, threads: int, rounds: int) -> Processes:
     """Measure so many processes at once, each with so many threads and an engine of its own."""
     cores = len(os.sched_getaffinity(0))
-    alone = _together(path, 1, threads, rounds)
+    alone = _together(path, 1, 1, rounds)
     value = _together(path, processes, threads, rounds)
-    ideal = alone * max(1.0, processes * min(threads, cores) / cores)
+    ideal = alone * max(1 / min(threads, cores), processes / cores)
     return Processes(
         processes=processes,
         threads=threads,

@@ -24,12 +24,14 @@ namespace {
 constexpr int kBatch = 64;                 // datagrams of one system call
 constexpr int kBuffer = 4 << 20;           // bytes wanted for the socket; the system gives what it allows
 constexpr Micros kDead = 700'000;          // an answer is owed for so long: the peer is not there
+constexpr Micros kStuck = 2'000'000;       // a message makes no progress for so long: its packets do not pass
 constexpr Micros kSearchEvery = 100'000;   // pings to all addresses of a peer that was never heard, at first
 constexpr Micros kSearchLong = 2'000'000;  // and when that becomes slower
 constexpr Micros kBeatWaiting = 100'000;   // silence after which someone who waits asks for a sign of life
 constexpr Micros kBeat = 1'000'000;        // the same when nobody waits
 constexpr Micros kHello = 1'500'000;       // silence after which who was called says where it is
 constexpr Micros kSettled = 200'000;       // silence at a peer's address after which another one is believed
+constexpr Micros kAfterFailure = 10'000;
 constexpr int kSendPatienceMs = 5;
 
 [[noreturn]] void fail(const char* what) {
@@ -86,6 +88,10 @@ Endpoint::Endpoint(Deliver deliver) : deliver_(std::move(deliver)) {
   port_ = ntohs(any.sin6_port);
   timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   stop_ = ::eventfd(0, EFD_CLOEXEC);
+  if (timer_ < 0 || stop_ < 0) {
+    for (const int fd : {socket_, timer_, stop_}) ::close(fd);
+    fail("timer");
+  }
   thread_ = std::thread(&Endpoint::run, this);
 }
 
@@ -151,37 +157,54 @@ struct Endpoint::Received {
   }
 };
 
-void Endpoint::run() {
-  const auto received = std::make_unique<Received>();
+struct Endpoint::Turn {
+  Received received;
   std::vector<std::pair<int, Bytes>> complete;
   std::vector<Address> targets;
   Outbox out;
+};
+
+void Endpoint::run() {
+  const auto turn = std::make_unique<Turn>();
   pollfd events[3] = {{socket_, POLLIN, 0}, {timer_, POLLIN, 0}, {stop_, POLLIN, 0}};
   while (events[2].revents == 0) {
-    if (::poll(events, 3, -1) < 0 && errno != EINTR) return;
+    if (::poll(events, 3, -1) < 0) continue;  // a signal
     uint64_t expirations;
     if (events[1].revents != 0 && ::read(timer_, &expirations, sizeof expirations) < 0) expirations = 0;  // set anew
-    received->fill(socket_);
-    out.clear();
-    {
+    try {
+      serve(*turn);
+    } catch (const std::exception&) {  // no memory, or libcrypto failed: as if what it was about had been lost
+      ++failures_;
+      turn->complete.clear();
       std::lock_guard<std::mutex> lock(mutex_);
-      take(*received, complete);
-      const Micros t = now();
-      for (const auto& peer : peers_) {
-        if (peer->channel.next_work() <= t) peer->channel.work(t, out);
-      }
-      targets.clear();
-      address(out, targets);
-      for (const auto& peer : peers_) {
-        if (ping_at(*peer, t) <= t) ping(*peer, t, out, targets);
-      }
       armed_ = Channel::kNever;
-      for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+      arm(now() + kAfterFailure);
     }
-    transmit(out, targets);
-    for (const auto& [peer, message] : complete) deliver_(peer, message);
-    complete.clear();
   }
+}
+
+// Takes what has come, and sends and delivers what that leads to and what is due.
+void Endpoint::serve(Turn& turn) {
+  turn.received.fill(socket_);
+  turn.out.clear();
+  turn.targets.clear();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    take(turn.received, turn.complete);
+    const Micros t = now();
+    for (const auto& peer : peers_) {
+      if (peer->channel.next_work() <= t) peer->channel.work(t, turn.out);
+    }
+    address(turn.out, turn.targets);
+    for (const auto& peer : peers_) {
+      if (ping_at(*peer, t) <= t) ping(*peer, t, turn.out, turn.targets);
+    }
+    armed_ = Channel::kNever;
+    for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+  }
+  transmit(turn.out, turn.targets);
+  for (const auto& [peer, message] : turn.complete) deliver_(peer, message);
+  turn.complete.clear();
 }
 
 void Endpoint::take(Received& received, std::vector<std::pair<int, Bytes>>& complete) {
@@ -214,7 +237,7 @@ void Endpoint::settle(Peer& p, const Address& from, Micros t) {
 }
 
 bool Endpoint::alive(const Peer& p, Micros t) const {
-  return p.channel.last_heard() >= 0 && p.channel.unanswered(t) < kDead;
+  return p.channel.last_heard() >= 0 && p.channel.unanswered(t) < kDead && p.channel.stuck(t) < kStuck;
 }
 
 // When a peer is to be asked for a sign of life.
@@ -233,12 +256,12 @@ void Endpoint::ping(Peer& p, Micros t, Outbox& out, std::vector<Address>& target
   const bool search = !alive(p, t);
   p.pinged = t;
   if (p.known) {
-    p.channel.ping(t, out);
+    p.channel.ping(search, t, out);
     targets.push_back(p.address);
   }
   for (const Address& candidate : p.candidates) {
     if (!search || (p.known && same(candidate, p.address))) continue;
-    p.channel.ping(t, out);
+    p.channel.ping(search, t, out);
     targets.push_back(candidate);
   }
 }
@@ -269,6 +292,7 @@ void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) 
     order.emplace_back(goes_on ? order.back().first + 1 : 0, static_cast<int>(i));
   }
   std::sort(order.begin(), order.end());
+  const Micros until = now() + 1000 * kSendPatienceMs;
   for (size_t done = 0; done < out.size();) {
     int count = 0;
     for (size_t next = done; next < out.size() && count < kBatch; ++next, ++count) {
@@ -286,8 +310,9 @@ void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) 
       done += static_cast<size_t>(sent);
       continue;
     }
+    const bool full = errno == EAGAIN || errno == EWOULDBLOCK;
     pollfd room{socket_, POLLOUT, 0};
-    if ((errno == EAGAIN || errno == EWOULDBLOCK) && ::poll(&room, 1, kSendPatienceMs) > 0) continue;
+    if (full && now() < until && ::poll(&room, 1, kSendPatienceMs) > 0) continue;
     ++unsent_;  // no room, no route, an interface that is down: as if lost on the way
     ++done;
   }
@@ -325,13 +350,13 @@ ChannelCounters Endpoint::counters(int peer) const {
 
 EndpointCounters Endpoint::counters() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return {foreign_, unsent_};
+  return {foreign_, unsent_, failures_};
 }
 
 void Endpoint::reset_counters() {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& p : peers_) p->channel.reset_counters();
-  foreign_ = unsent_ = 0;
+  foreign_ = unsent_ = failures_ = 0;
 }
 
 }  // namespace halo
