@@ -76,6 +76,8 @@ class KeyPair:
     def __init__(self) -> None: ...
     @property
     def public(self) -> bytes: ...
+    def check(self, peer: bytes) -> None:
+        """Raises where no keys can be agreed on with the owner of this public key."""
 
 class DatagramWorker:
     """A worker's datagrams: a socket and two threads."""

@@ -176,13 +176,14 @@ class WorkerService:
         try:
             self._datagrams.close()
             await self._data.on_bench(begin)
-            self._datagrams.serve(lease)
         except Exception as error:  # whatever the lease asks for must not end the worker
             self._data.serve("", 1)
             reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
             self._profile = replace_profile(self._profile, "refused", reason=reason)
             self._log(reason)
             return
+        if trouble := self._datagrams.serve(lease):
+            self._log(f"partials go over MQTT only: {trouble}")
         self._data.serve(lease.session, lease.lanes)
         self._profile = replace_profile(self._profile, "ready", session=lease.session)
         if not again:

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from halo.cell.messages import DatagramPlace, Lease, Profile, Sealing
 from halo.cell.native import Native, NativeWorker, Relay
-from halo.exchange.addresses import local_addresses
+from halo.exchange.addresses import local_addresses, reachable
 from halo.words import shortened
 
 Transport = Literal["auto", "udp", "mqtt"]
 
 _AES = "aes-256-gcm"  # announced only by who has instructions for it
 _CHACHA = "chacha20-poly1305"
+WITHOUT = "it cannot seal datagrams, or has no socket for them"
 _LINKS_COME_S = {"auto": 1.0, "udp": 3.0}
 _LOOK_S = 0.01
 
@@ -25,14 +26,17 @@ _LOOK_S = 0.01
 class HubDatagrams:
     """The hub's end of one session's links. Its key pair is as old as the session."""
 
-    def __init__(self, native: Native, transport: Transport) -> None:
+    def __init__(self, native: Native, transport: Transport, *, loopback: bool) -> None:
         self._native = native
+        self._loopback = loopback
         self._transport = transport
         self.unavailable = "not asked for" if transport == "mqtt" else native.sealing_unavailable() or ""
         """Why there are no datagrams; empty: there are."""
         self.ciphers: dict[str, str] = {}
         """What seals the link to each worker that has one."""
-        self._keys = None if self.unavailable else native.KeyPair()
+        self.troubles: dict[str, str] = {}
+        """Why there is no link to a worker that this device could have one to."""
+        self._keys: Any = None if self.unavailable else native.KeyPair()
 
     @property
     def wanted(self) -> bool:
@@ -62,12 +66,23 @@ class HubDatagrams:
             await asyncio.sleep(_LOOK_S)
 
     def _offer(self, profile: Profile) -> tuple[bytes, str, str, list[tuple[str, int]]] | None:
-        place = profile.datagrams
+        """What a profile offers, or None: anyone on the broker can write one, and it must not stop the others."""
+        place, key = profile.datagrams, b""
         if place is None:
+            self.troubles[profile.name] = WITHOUT
+            return None
+        candidates = [(address, place.port) for address in reachable(place.addresses, self._loopback)]
+        if not candidates:
+            self.troubles[profile.name] = "none of the addresses that it announces can be used"
+            return None
+        try:
+            key = bytes.fromhex(place.key)
+            self._keys.check(key)
+        except (ValueError, self._native.NativeError) as error:
+            self.troubles[profile.name] = f"the key that it announces cannot be used: {error}"
             return None
         cipher = self.ciphers[profile.name] = _common(place, self._native)
-        candidates = [(address, place.port) for address in place.addresses]
-        return bytes.fromhex(place.key), profile.incarnation, cipher, candidates
+        return key, profile.incarnation, cipher, candidates
 
 
 class WorkerDatagrams:
@@ -79,6 +94,7 @@ class WorkerDatagrams:
         self._loopback = loopback
         self.unavailable = native.sealing_unavailable() or ""
         self._end: Any = None
+        self._failed = False
         if not self.unavailable:
             self._keys = native.KeyPair()
             try:
@@ -88,7 +104,7 @@ class WorkerDatagrams:
 
     def place(self) -> DatagramPlace | None:
         """What the profile says: the addresses are those of this moment."""
-        if self._end is None:
+        if self._end is None or self._failed:
             return None
         return DatagramPlace(
             key=self._keys.public.hex(),
@@ -97,19 +113,26 @@ class WorkerDatagrams:
             addresses=local_addresses(self._loopback),
         )
 
-    def serve(self, lease: Lease) -> None:
-        """Answer the hub of this lease, and nobody else."""
+    def serve(self, lease: Lease) -> str:
+        """Answer the hub of this lease, and nobody else. Returns why that cannot be; empty: it can, or need not."""
         if self._end is None:
-            return
+            return ""
+        self._failed = False
         if lease.datagrams is None:
             self._end.close()
-            return
+            return ""
         # A session that was ended may be served again. Packet numbers then begin anew, which they may only do under
         # another key; the profile that says "ready" tells the hub which.
         self._keys = self._native.KeyPair()
         cipher = _common(lease.datagrams, self._native)
         key, session = bytes.fromhex(lease.datagrams.key), int(lease.session, 16)
-        self._end.serve(self._keys, key, session, self._incarnation, cipher)
+        try:
+            self._end.serve(self._keys, key, session, self._incarnation, cipher)
+        except (ValueError, self._native.NativeError) as error:
+            self._end.close()
+            self._failed = True
+            return f"the key of the hub's lease cannot be used: {error}"
+        return ""
 
     def close(self) -> None:
         """Answer nobody."""
@@ -122,18 +145,27 @@ def _common(peer: Sealing, native: Native) -> str:
     return _AES if _AES in peer.ciphers and _AES in native.ciphers() else _CHACHA
 
 
-def unreached(names: Sequence[str], profiles: Mapping[str, Profile], links: Sequence[Mapping[str, Any]]) -> str:
-    """Which workers datagrams do not reach, and why, as far as it can be known; empty: all are reached."""
-    silent = [name for name, link in zip(names, links, strict=True) if link["offered"] and not link["alive"]]
-    without = [name for name, link in zip(names, links, strict=True) if not link["offered"]]
-    reasons = []
-    if silent:
-        places = {name: profiles[name].datagrams for name in silent if name in profiles}
-        ports = sorted({place.port for place in places.values() if place is not None})
-        reasons.append(
-            f"datagrams to {shortened(silent)} are not answered: a firewall between the devices? "
-            f"(UDP port {', '.join(map(str, ports))} there)"
-        )
-    if without:
-        reasons.append(f"{shortened(without)} cannot seal datagrams: is OpenSSL's libcrypto installed there?")
-    return "; ".join(reasons)
+def unreached(
+    names: Sequence[str],
+    profiles: Mapping[str, Profile],
+    links: Sequence[Mapping[str, Any]],
+    troubles: Mapping[str, str],
+) -> dict[str, str]:
+    """Which workers datagrams do not reach, and why, as far as it can be known: `troubles`, or a firewall."""
+    reasons: dict[str, str] = {}
+    for name, link in zip(names, links, strict=True):
+        if not link["offered"]:
+            reasons[name] = troubles.get(name, WITHOUT)
+        elif not link["alive"]:
+            place = profiles[name].datagrams if name in profiles else None
+            port = "" if place is None else f" (UDP port {place.port} there)"
+            reasons[name] = f"datagrams to it are not answered: a firewall between the devices?{port}"
+    return reasons
+
+
+def in_one_line(reasons: Mapping[str, str]) -> str:
+    """The workers and the reasons that `unreached` gives; those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    return "; ".join(f"{shortened(names)}: {reason}" for reason, names in by_reason.items())

@@ -98,7 +98,11 @@ void bind_datagrams(py::module_& m) {
   py::class_<KeyPair>(m, "KeyPair", "An X25519 key pair; the secret part stays inside.")
       .def(py::init(&make_key_pair))
       .def_property_readonly(
-          "public", [](const KeyPair& k) { return py::bytes(reinterpret_cast<const char*>(k.open), sizeof k.open); });
+          "public", [](const KeyPair& k) { return py::bytes(reinterpret_cast<const char*>(k.open), sizeof k.open); })
+      .def(
+          "check",
+          [](const KeyPair& k, const py::bytes& peer) { link_setup(k, peer, 0, "", "chacha20-poly1305", true); },
+          py::arg("peer"), "Raises where no keys can be agreed on with the owner of this public key.");
   py::class_<DatagramWorker>(m, "DatagramWorker", "A worker's datagrams: a socket and two threads.")
       .def(py::init<std::shared_ptr<Worker>>(), py::arg("worker"))
       .def_property_readonly("port", [](const DatagramWorker& w) { return w.endpoint().port(); })
