@@ -23,9 +23,11 @@ from halo.exchange.addresses import is_loopback
 from halo.exchange.datagrams import HubDatagrams, Transport, in_one_line, unreached
 from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import HubExchange
+from halo.limits import LIMITS
 from halo.words import shortened
 
 _BEAT_S = 1.0
+_MOST = int(LIMITS["workers"].high)
 _RETURN_S = 0.25
 """A device whose profile is cleared and back within this time only changed its connection."""
 _RETURN_AFTER_OUTAGE_S = 3.0
@@ -209,7 +211,12 @@ class HubSession:
 
     async def _assemble(self, session: str, without: Collection[str] = ()) -> Formation:
         """Take the workers that are ready, and open links to them; _Unreached where the user wants more than these."""
-        names = [name for name in self.roster.ready(session) if name not in without][: self._limit]
+        ready = [name for name in self.roster.ready(session) if name not in without]
+        names = ready[: self._limit if self._limit is not None else _MOST]
+        if self._limit is None and len(ready) > _MOST:
+            self._log(
+                f"{len(ready)} workers are ready: the first {_MOST} by name take part, as many as a cell may have"
+            )
         relay = None
         if names:
             post = self.exchange.poster(names, [self.roster.profiles[name].lanes for name in names])
@@ -371,6 +378,8 @@ class HubSession:
         if not self.roster.hear(name, payload):
             return
         now = self.roster.profiles.get(name)
+        if now is not None:
+            self._datagrams.hear(now)
         if name in self.formation.names:
             if now is None:
                 self._check_soon(_RETURN_S, [name])
@@ -384,7 +393,7 @@ class HubSession:
 
     def _is_joiner(self, name: str) -> bool:
         session, names = self.formation.session, self.formation.names
-        room = self._limit is None or len(names) < self._limit
+        room = len(names) < (self._limit if self._limit is not None else _MOST)
         return bool(session) and room and name in self.roster.ready(session)
 
     def _check_soon(self, delay_s: float, names: list[str]) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from halo.cell.messages import DatagramPlace, Lease, Profile, Sealing
 from halo.cell.native import Native, NativeWorker, Relay
+from halo.errors import CellError
 from halo.exchange.addresses import local_addresses, reachable
 from halo.words import shortened
 
@@ -21,6 +23,15 @@ _CHACHA = "chacha20-poly1305"
 WITHOUT = "it cannot seal datagrams, or has no socket for them"
 _LINKS_COME_S = {"auto": 1.0, "udp": 3.0}
 _LOOK_S = 0.01
+
+
+@dataclass
+class _Opened:
+    """A link of the hub: which worker of the relay, whose (incarnation and key), and where it has been looked for."""
+
+    number: int
+    owner: tuple[str, str]
+    candidates: list[tuple[str, int]]
 
 
 class HubDatagrams:
@@ -36,6 +47,8 @@ class HubDatagrams:
         """What seals the link to each worker that has one."""
         self.troubles: dict[str, str] = {}
         """Why there is no link to a worker that this device could have one to."""
+        self._relay: Relay | None = None
+        self._opened: dict[str, _Opened] = {}
         self._keys: Any = None if self.unavailable else native.KeyPair()
 
     @property
@@ -58,20 +71,34 @@ class HubDatagrams:
         """Open links to those workers that offer one, and give them a moment to answer."""
         if self._keys is None:
             return
-        offers = [self._offer(profile) for profile in profiles]
+        offers = [self._offer(number, profile) for number, profile in enumerate(profiles)]
         relay.open_datagrams(self._keys, int(session, 16), offers, self.only)
+        self._relay = relay
         loop = asyncio.get_running_loop()
         end = loop.time() + _LINKS_COME_S[self._transport]
         while loop.time() < end and not all(link["alive"] for link in relay.links() if link["offered"]):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
 
-    def _offer(self, profile: Profile) -> tuple[bytes, str, str, list[tuple[str, int]]] | None:
+    def hear(self, profile: Profile) -> None:
+        """Look for a worker where its profile says now, if it is still the one that the link was opened to."""
+        link, place = self._opened.get(profile.name), profile.datagrams
+        if self._relay is None or link is None or place is None or link.owner != (profile.incarnation, place.key):
+            return
+        candidates = self._candidates(place)
+        if candidates and candidates != link.candidates:
+            link.candidates = candidates
+            self._relay.update_candidates(link.number, candidates)
+
+    def _candidates(self, place: DatagramPlace) -> list[tuple[str, int]]:
+        return [(address, place.port) for address in reachable(place.addresses, self._loopback)]
+
+    def _offer(self, number: int, profile: Profile) -> tuple[bytes, str, str, list[tuple[str, int]]] | None:
         """What a profile offers, or None: anyone on the broker can write one, and it must not stop the others."""
         place, key = profile.datagrams, b""
         if place is None:
             self.troubles[profile.name] = WITHOUT
             return None
-        candidates = [(address, place.port) for address in reachable(place.addresses, self._loopback)]
+        candidates = self._candidates(place)
         if not candidates:
             self.troubles[profile.name] = "none of the addresses that it announces can be used"
             return None
@@ -82,13 +109,17 @@ class HubDatagrams:
             self.troubles[profile.name] = f"the key that it announces cannot be used: {error}"
             return None
         cipher = self.ciphers[profile.name] = _common(place, self._native)
+        self._opened[profile.name] = _Opened(number, (profile.incarnation, place.key), candidates)
         return key, profile.incarnation, cipher, candidates
 
 
 class WorkerDatagrams:
     """A worker's end: a socket for as long as the process lives, a link for as long as a session does."""
 
-    def __init__(self, native: Native, worker: NativeWorker, incarnation: str, *, loopback: bool) -> None:
+    def __init__(
+        self, native: Native, worker: NativeWorker, incarnation: str, *, loopback: bool, port: int = 0
+    ) -> None:
+        """CellError where the user wants a `port` that cannot be had; 0: any."""
         self._native = native
         self._incarnation = incarnation
         self._loopback = loopback
@@ -98,9 +129,15 @@ class WorkerDatagrams:
         if not self.unavailable:
             self._keys = native.KeyPair()
             try:
-                self._end = native.DatagramWorker(worker)
+                self._end = native.DatagramWorker(worker, port)
             except native.NativeError as error:
+                if port:
+                    raise CellError(f"UDP port {port} cannot be used ({error}). Choose another: --udp-port.") from None
                 self.unavailable = str(error)
+
+    def has_moved(self, said: DatagramPlace | None) -> bool:
+        """Whether the addresses are others than those that the profile has said."""
+        return said is not None and said.addresses != local_addresses(self._loopback)
 
     def place(self) -> DatagramPlace | None:
         """What the profile says: the addresses are those of this moment."""

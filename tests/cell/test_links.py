@@ -53,7 +53,7 @@ class FakeNative:
     def ciphers(self):
         return ["chacha20-poly1305", "aes-256-gcm"]
 
-    def DatagramWorker(self, worker):
+    def DatagramWorker(self, worker, port):
         return SimpleNamespace(port=40000, serve=self._serve, close=lambda: None)
 
     def _serve(self, *args):

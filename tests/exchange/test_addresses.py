@@ -6,7 +6,6 @@ import pytest
 
 from halo.exchange.addresses import reachable
 
-
 NOTHING = "1.2.3 1.2.3.4.5 ... : 999.1.1.1 01.2.3.4 224.0.0.1 255.255.255.255 0.0.0.0"
 NOTHING_EITHER = ":: ff02::1 fe80::1 ::ffff:224.0.0.1 ::ffff:0.0.0.0"
 
