@@ -40,7 +40,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         type=within("udp_port"),
         default=0,
         metavar="N",
-        help="the port that takes the hub's datagrams, so that a firewall rule can name it (default: 0, any that is free)",
+        help="where the hub's datagrams arrive, so that a firewall rule can name it (default: 0, any that is free)",
     )
     add_pace(
         parser, "a request takes at least so many microseconds for each of its rows, the rest slept: for measuring"
