@@ -29,6 +29,7 @@ LIMITS = {
     "n_threads": Limit(1, 256),
     "worker_threads": Limit(1, 256),
     "worker_pace_us": Limit(0, 100_000),  # of a row: a request of 32 then takes 3.2 s, which still looks alive
+    "udp_port": Limit(0, 65535),  # 0: any that is free
     "hub_share": Limit(0, 1, whole=False),
     "temperature": Limit(0, 1000, whole=False),
     "top_k": Limit(0, 2**31 - 1),

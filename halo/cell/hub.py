@@ -105,7 +105,7 @@ class Cell:
         compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
         an option out of its range; whatever was started is stopped then.
         """
-        check(hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
+        check(workers=workers, hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
         check_choice("partials", partials, PARTIALS)
         check_choice("transport", transport, TRANSPORTS)
         check_choice("plan", plan, PLANS)
@@ -179,8 +179,6 @@ class Cell:
 
     def _start(self, worker_command: Command) -> None:
         wish = self._wish
-        if wish.workers is not None and wish.workers < 0:
-            raise CellError(f"{wish.workers} workers cannot be had: --workers takes 0 or more.")
         topics = Topics(wish.cell)
         if wish.broker is not None or wish.workers:
             self._loop = LoopThread("halo-cell")

@@ -8,18 +8,17 @@ from typing import Any
 import msgspec
 
 from halo.cell.messages import Link, clean
-from halo.exchange.datagrams import HubDatagrams
+from halo.exchange.datagrams import WITHOUT, HubDatagrams
 
 _MEASURED = {"rtt_ms": 3, "jitter_ms": 3, "loss_to": 4, "loss_from": 4, "goodput": 0}
 """Figures and their digits after the point."""
 _SILENT = "datagrams to it are not answered"
-_WITHOUT = "it cannot seal datagrams, or has no socket for them"
 
 
 def link_of(name: str, state: Mapping[str, Any], datagrams: HubDatagrams) -> Link:
     """The link to worker `name`, of the native module's dict for it. The figures of a silent one are old: left out."""
     if not state["offered"]:
-        return Link(name=name, transport="mqtt", reason=_why_none(datagrams))
+        return Link(name=name, transport="mqtt", reason=_why_none(name, datagrams))
     alive, packets = state["alive"], state["packets"]
     figures: dict[str, Any] = {key: rounded(state[key], digits) for key, digits in _MEASURED.items()} if alive else {}
     return Link(
@@ -46,7 +45,9 @@ def rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits or None)
 
 
-def _why_none(datagrams: HubDatagrams) -> str:
+def _why_none(name: str, datagrams: HubDatagrams) -> str:
     if not datagrams.wanted:
         return ""  # as the user wanted it
-    return clean(f"the hub has no datagrams: {datagrams.unavailable}") if datagrams.unavailable else _WITHOUT
+    if datagrams.unavailable:
+        return clean(f"the hub has no datagrams: {datagrams.unavailable}")
+    return clean(datagrams.troubles.get(name, WITHOUT))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,15 @@ from halo.cell.roster import Roster
 from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
-from halo.exchange.datagrams import HubDatagrams, Transport, unreached
+from halo.exchange.addresses import is_loopback
+from halo.exchange.datagrams import HubDatagrams, Transport, in_one_line, unreached
 from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import HubExchange
+from halo.limits import LIMITS
 from halo.words import shortened
 
 _BEAT_S = 1.0
+_MOST = int(LIMITS["workers"].high)
 _RETURN_S = 0.25
 """A device whose profile is cleared and back within this time only changed its connection."""
 _RETURN_AFTER_OUTAGE_S = 3.0
@@ -59,6 +62,16 @@ class Formation:
     """Workers that have gone since, and why."""
 
 
+class _Unreached(CellError):
+    """The user wants datagrams only, and they do not reach everyone."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(
+            f"Not every worker is reached by datagrams (--transport udp): {in_one_line(reasons)}. Or use auto."
+        )
+        self.reasons = reasons
+
+
 class HubSession:
     """Made and used in the hub's loop; `formation` and the two flags may be read from any thread."""
 
@@ -90,7 +103,7 @@ class HubSession:
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
         identity = secrets.token_hex(6)
-        self._datagrams = HubDatagrams(native, "mqtt")
+        self._datagrams = HubDatagrams(native, "mqtt", loopback=False)
         self.exchange = HubExchange(address, topics, f"halo-{identity}-data", lanes)
         self._control = Connection(
             address,
@@ -140,7 +153,7 @@ class HubSession:
         session = secrets.token_hex(8)
         await self._connected()
         self.exchange.listen(session)
-        self._datagrams = HubDatagrams(self._native, self._offer.transport)
+        self._datagrams = self._new_datagrams()
         if self._offer.transport == "udp" and self._datagrams.unavailable:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         await self._publish_lease(session)
@@ -149,16 +162,23 @@ class HubSession:
 
     async def form_again(self) -> Formation:
         """A new session with the workers that are left and those that have joined; it may be none."""
-        session = secrets.token_hex(8)
-        await self._connected()
-        self.exchange.listen(session)
-        self._datagrams = HubDatagrams(self._native, self._offer.transport)
-        await self._publish_lease(session)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                while self.roster.undecided(session):
-                    await self._wait_news()
-        formation = await self._assemble(session)
+        without: set[str] = set()
+        while True:
+            session = secrets.token_hex(8)  # another one at each try: keys and request numbers are never used twice
+            await self._connected()
+            self.exchange.listen(session)
+            self._datagrams = self._new_datagrams()
+            await self._publish_lease(session)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    while self.roster.undecided(session):
+                        await self._wait_news()
+            try:
+                formation = await self._assemble(session, without)
+                break
+            except _Unreached as error:  # the others go on; it may come again when its profile says something new
+                without |= error.reasons.keys()
+                self._log(f"doing without those that datagrams do not reach: {in_one_line(error.reasons)}")
         self._log(f"computing with {describe(formation.names)}")
         return formation
 
@@ -189,20 +209,32 @@ class HubSession:
             self.formation.losses.setdefault(name, f"the broker is away: {reason}")
         return f"The broker at {self._address} was lost in the middle of a token: {reason}"
 
-    async def _assemble(self, session: str) -> Formation:
-        names = self.roster.ready(session)[: self._limit]
+    async def _assemble(self, session: str, without: Collection[str] = ()) -> Formation:
+        """Take the workers that are ready, and open links to them; _Unreached where the user wants more than these."""
+        ready = [name for name in self.roster.ready(session) if name not in without]
+        names = ready[: self._limit if self._limit is not None else _MOST]
+        if self._limit is None and len(ready) > _MOST:
+            self._log(
+                f"{len(ready)} workers are ready: the first {_MOST} by name take part, as many as a cell may have"
+            )
         relay = None
         if names:
             post = self.exchange.poster(names, [self.roster.profiles[name].lanes for name in names])
             again_s = _PLAIN_RE_REQUEST_S if self.exchange.is_plain else None
             relay = self._native.Relay(int(session, 16), len(names), post, re_request_s=again_s)
             self.exchange.bind(relay, names)
-            profiles = [self.roster.profiles[name] for name in names]
-            await self._datagrams.open(relay, session, profiles)
-            self._tell_links(relay, names)
+            try:
+                await self._datagrams.open(relay, session, [self.roster.profiles[name] for name in names])
+                self._tell_links(relay, names)
+            except BaseException:
+                self.exchange.unbind()
+                raise
         self.formation = Formation(session, names, relay)
         self.joiner_waits = False
         return self.formation
+
+    def _new_datagrams(self) -> HubDatagrams:
+        return HubDatagrams(self._native, self._offer.transport, loopback=is_loopback(self._address.host))
 
     def _tell_links(self, relay: Relay, names: list[str]) -> None:
         """Say, or complain about, which workers are reached by datagrams."""
@@ -212,12 +244,11 @@ class HubSession:
                     f"partials go over MQTT only, since this device has no datagrams: {self._datagrams.unavailable}"
                 )
             return
-        trouble = unreached(names, self.roster.profiles, relay.links())
-        if not trouble:
-            return
-        if self._offer.transport == "udp":
-            raise CellError(f"Not every worker is reached by datagrams (--transport udp): {trouble}. Or use auto.")
-        self._log(f"partials go over MQTT where datagrams do not reach: {trouble}")
+        reasons = unreached(names, self.roster.profiles, relay.links(), self._datagrams.troubles)
+        if reasons and self._offer.transport == "udp":
+            raise _Unreached(reasons)
+        if reasons:
+            self._log(f"partials go over MQTT where datagrams do not reach: {in_one_line(reasons)}")
 
     def links(self) -> list[Link]:
         """How the workers of the formation are reached; from any thread."""
@@ -347,6 +378,8 @@ class HubSession:
         if not self.roster.hear(name, payload):
             return
         now = self.roster.profiles.get(name)
+        if now is not None:
+            self._datagrams.hear(now)
         if name in self.formation.names:
             if now is None:
                 self._check_soon(_RETURN_S, [name])
@@ -360,7 +393,7 @@ class HubSession:
 
     def _is_joiner(self, name: str) -> bool:
         session, names = self.formation.session, self.formation.names
-        room = self._limit is None or len(names) < self._limit
+        room = len(names) < (self._limit if self._limit is not None else _MOST)
         return bool(session) and room and name in self.roster.ready(session)
 
     def _check_soon(self, delay_s: float, names: list[str]) -> None:

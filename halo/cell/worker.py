@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 
@@ -34,6 +35,8 @@ from halo.exchange.mqtt import WorkerExchange
 _LAST_RESORT_S = 2.5
 """How long a worker without a parent may take to leave in order."""
 _LEASE_RETURNS_S = 1.0
+_LOOK_S = 5.0
+"""Between looks at this device's addresses."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class WorkerWish:
     exit_with_parent: bool = False
     wait: bool = False
     pace_us: int = 0
+    udp_port: int = 0
 
 
 def default_name() -> str:
@@ -71,7 +75,9 @@ class WorkerService:
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
         loopback = is_loopback(wish.address.host)
-        self._datagrams = WorkerDatagrams(native, self._worker, self._profile.incarnation, loopback=loopback)
+        self._datagrams = WorkerDatagrams(
+            native, self._worker, self._profile.incarnation, loopback=loopback, port=wish.udp_port
+        )
         if self._datagrams.unavailable:
             log(f"partials go over MQTT only: no datagrams here, because {self._datagrams.unavailable}")
         self._lease: Lease | None = None
@@ -124,7 +130,7 @@ class WorkerService:
     async def _follow_connected(self) -> None:
         """Data first: when the profile says 'ready', requests must be able to arrive."""
         await self._data.lanes.wait_up()
-        async with running(self._control.run()):
+        async with running(self._control.run(), self._watch_addresses()):
             await self._control.wait_up()
             self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
             await caution(self._wish.address, self._log)
@@ -133,6 +139,14 @@ class WorkerService:
                 self._lease_news.clear()
                 if self._lease is not None or not await self._lease_returns():
                     await self._follow(self._lease)
+
+    async def _watch_addresses(self) -> NoReturn:
+        """Say where datagrams arrive now, when that has changed and the connection to the broker has not noticed."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._control.is_up and not self._leaving and self._datagrams.has_moved(self._profile.datagrams):
+                with contextlib.suppress(BrokerError):
+                    await self._publish_profile()
 
     async def _lease_returns(self) -> bool:
         """A cleared lease may come of a broker that restarts: a living hub puts it back as it was."""
@@ -176,13 +190,14 @@ class WorkerService:
         try:
             self._datagrams.close()
             await self._data.on_bench(begin)
-            self._datagrams.serve(lease)
         except Exception as error:  # whatever the lease asks for must not end the worker
             self._data.serve("", 1)
             reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
             self._profile = replace_profile(self._profile, "refused", reason=reason)
             self._log(reason)
             return
+        if trouble := self._datagrams.serve(lease):
+            self._log(f"partials go over MQTT only: {trouble}")
         self._data.serve(lease.session, lease.lanes)
         self._profile = replace_profile(self._profile, "ready", session=lease.session)
         if not again:

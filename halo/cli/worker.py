@@ -35,6 +35,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="keep trying until the broker is there (default: give up after 5 s)"
     )
+    parser.add_argument(
+        "--udp-port",
+        type=within("udp_port"),
+        default=0,
+        metavar="N",
+        help="where the hub's datagrams arrive, so that a firewall rule can name it (default: 0, any that is free)",
+    )
     add_pace(
         parser, "a request takes at least so many microseconds for each of its rows, the rest slept: for measuring"
     )
@@ -49,7 +56,14 @@ def run(
     """Serve until told to stop. `native` and `open_model` are for tests."""
     threads = args.threads or min(len(os.sched_getaffinity(0)), int(LIMITS["n_threads"].high))
     wish = WorkerWish(
-        Address.parse(need_broker(args)), args.cell, args.name, threads, args.exit_with_parent, args.wait, args.pace
+        Address.parse(need_broker(args)),
+        cell=args.cell,
+        name=args.name,
+        threads=threads,
+        exit_with_parent=args.exit_with_parent,
+        wait=args.wait,
+        pace_us=args.pace,
+        udp_port=args.udp_port,
     )
     model = (open_model or _open)(args.model)
     say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")

@@ -7,11 +7,13 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 _SIOCGIFADDR = 0x8915  # linux/sockios.h
 _IF_INET6 = Path("/proc/net/if_inet6")
 MOST = 8
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 def is_loopback(host: str) -> bool:
@@ -21,6 +23,28 @@ def is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return False
+
+
+def reachable(addresses: Iterable[str], loopback: bool) -> list[str]:
+    """Up to 8 of the addresses that another device has announced: those that name one machine, which this one may try.
+
+    Left out, whoever announced them: what is no address, groups of machines (multicast, broadcast), no machine at all,
+    link-local IPv6, and, unless `loopback`, this machine itself.
+    """
+    found: list[str] = []
+    for text in addresses:
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(text)
+            address = getattr(address, "ipv4_mapped", None) or address
+            if _names_one_machine(address) and (loopback or not address.is_loopback):
+                found.append(str(address))
+    return list(dict.fromkeys(found))[:MOST]
+
+
+def _names_one_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if address.version == 6 and address.is_link_local:
+        return False
+    return not (address.is_multicast or address.is_unspecified or address == _BROADCAST)
 
 
 def local_addresses(loopback: bool) -> list[str]:

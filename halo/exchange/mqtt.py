@@ -76,6 +76,11 @@ class HubExchange:
         self._index = {name: number for number, name in enumerate(names)}
         self._relay = relay
 
+    def unbind(self) -> None:
+        """Deliver to nobody."""
+        self._relay = None
+        self._index = {}
+
     def _receive(self, lane: int, topic: str, payload: bytes) -> None:
         sender = self._topics.partial_sender(topic, self._session)
         index = None if sender is None else self._index.get(sender)

@@ -57,7 +57,14 @@ PeerSetup link_setup(const KeyPair& own, const std::string& peer, uint64_t sessi
 }
 
 // (public key, incarnation, cipher, [(address, port)])
-using Offer = std::tuple<py::bytes, std::string, std::string, std::vector<std::pair<std::string, int>>>;
+using Places = std::vector<std::pair<std::string, int>>;
+using Offer = std::tuple<py::bytes, std::string, std::string, Places>;
+
+std::vector<Address> addresses_of(const Places& places) {
+  std::vector<Address> addresses;
+  for (const auto& [host, port] : places) addresses.push_back(parse_address(host, port));
+  return addresses;
+}
 
 void open_datagrams(Relay& relay, const KeyPair& own, uint64_t session, const std::vector<std::optional<Offer>>& offers,
                     bool only) {
@@ -68,7 +75,7 @@ void open_datagrams(Relay& relay, const KeyPair& own, uint64_t session, const st
     if (!offer) continue;
     const auto& [key, incarnation, cipher, candidates] = *offer;
     setups.back() = link_setup(own, key, session, incarnation, cipher, true);
-    for (const auto& [host, port] : candidates) setups.back()->candidates.push_back(parse_address(host, port));
+    setups.back()->candidates = addresses_of(candidates);
   }
   relay.open_datagrams(setups, only ? Transport::Udp : Transport::Auto);
 }
@@ -98,9 +105,17 @@ void bind_datagrams(py::module_& m) {
   py::class_<KeyPair>(m, "KeyPair", "An X25519 key pair; the secret part stays inside.")
       .def(py::init(&make_key_pair))
       .def_property_readonly(
-          "public", [](const KeyPair& k) { return py::bytes(reinterpret_cast<const char*>(k.open), sizeof k.open); });
+          "public", [](const KeyPair& k) { return py::bytes(reinterpret_cast<const char*>(k.open), sizeof k.open); })
+      .def(
+          "check",
+          [](const KeyPair& k, const py::bytes& peer) { link_setup(k, peer, 0, "", "chacha20-poly1305", true); },
+          py::arg("peer"), "Raises where no keys can be agreed on with the owner of this public key.");
   py::class_<DatagramWorker>(m, "DatagramWorker", "A worker's datagrams: a socket and two threads.")
-      .def(py::init<std::shared_ptr<Worker>>(), py::arg("worker"))
+      .def(py::init([](std::shared_ptr<Worker> worker, int port) {
+             if (port < 0 || port > 65535) throw std::invalid_argument("port must be 0 to 65535");
+             return std::make_unique<DatagramWorker>(std::move(worker), port);
+           }),
+           py::arg("worker"), py::arg("port") = 0)
       .def_property_readonly("port", [](const DatagramWorker& w) { return w.endpoint().port(); })
       .def(
           "serve",
@@ -123,7 +138,8 @@ void bind_relay(py::module_& m) {
   py::class_<Relay, std::shared_ptr<Relay>>(m, "Relay", "The exchange whose messages Python carries.")
       .def(py::init([](uint64_t session, int workers, py::function post, size_t max_message,
                        std::optional<double> re_request_s, double patience_s) {
-             if (workers < 0 || workers > 255) throw std::invalid_argument("workers must be 0 to 255");
+             if (workers < 0 || workers > 64)
+               throw std::invalid_argument("workers must be 0 to 64: masks have 64 bits");
              if (max_message < 1024) throw std::invalid_argument("max_message must be at least 1024");
              return std::make_shared<Relay>(session, workers, python_post(std::move(post)),
                                             RelayOptions{max_message, re_request_s, patience_s});
@@ -154,6 +170,13 @@ void bind_relay(py::module_& m) {
           },
           py::arg("payload"), py::arg("reply_bytes"), py::arg("syncs") = 1)
       .def("open_datagrams", &open_datagrams, py::arg("own"), py::arg("session"), py::arg("offers"), py::arg("only"))
+      .def(
+          "update_candidates",
+          [](Relay& r, int worker, const Places& candidates) {
+            if (worker < 0 || worker >= r.workers()) throw std::invalid_argument("no such worker");
+            r.update_candidates(worker, addresses_of(candidates));
+          },
+          py::arg("worker"), py::arg("candidates"))
       .def("links", &links_of)
       .def("strays", [](const Relay& r) {
         const EndpointCounters c = r.endpoint_counters();

@@ -7,9 +7,9 @@
 
 namespace halo {
 
-DatagramWorker::DatagramWorker(std::shared_ptr<Worker> worker)
+DatagramWorker::DatagramWorker(std::shared_ptr<Worker> worker, int port)
     : worker_(std::move(worker)),
-      endpoint_([this](int, const Bytes& message) { receive(message); }),
+      endpoint_([this](int, const Bytes& message) { receive(message); }, port),
       thread_(&DatagramWorker::compute, this) {}
 
 DatagramWorker::~DatagramWorker() {

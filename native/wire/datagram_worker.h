@@ -15,8 +15,8 @@ namespace halo {
 
 class DatagramWorker {
  public:
-  // Opens the socket; throws Error where that fails.
-  explicit DatagramWorker(std::shared_ptr<Worker> worker);
+  // Opens the socket at this port (0: at a free one); throws Error where that fails.
+  explicit DatagramWorker(std::shared_ptr<Worker> worker, int port = 0);
   ~DatagramWorker();
   DatagramWorker(const DatagramWorker&) = delete;
   DatagramWorker& operator=(const DatagramWorker&) = delete;

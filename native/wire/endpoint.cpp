@@ -37,8 +37,8 @@ constexpr Micros kSettled = 200'000;       // silence at a peer's address after 
 constexpr Micros kAfterFailure = 10'000;
 constexpr int kSendPatienceMs = 5;
 
-[[noreturn]] void fail(const char* what) {
-  throw Error(std::string("no UDP socket for partials: ") + what + ": " + std::strerror(errno));
+[[noreturn]] void fail(const std::string& what) {
+  throw Error("no UDP socket for partials: " + what + ": " + std::strerror(errno));
 }
 
 bool same(const Address& a, const Address& b) {
@@ -71,7 +71,7 @@ Micros Endpoint::now() {
   return duration_cast<microseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
-Endpoint::Endpoint(Deliver deliver) : deliver_(std::move(deliver)) {
+Endpoint::Endpoint(Deliver deliver, int port) : deliver_(std::move(deliver)) {
   socket_ = ::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (socket_ < 0) fail("IPv6 sockets (which also carry IPv4) are needed");
   const int off = 0, size = kBuffer, fragment = IP_PMTUDISC_DONT;
@@ -84,11 +84,14 @@ Endpoint::Endpoint(Deliver deliver) : deliver_(std::move(deliver)) {
   ::setsockopt(socket_, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
   Address any{};
   any.sin6_family = AF_INET6;
+  any.sin6_port = htons(static_cast<uint16_t>(port));
   socklen_t length = sizeof any;
   if (::bind(socket_, reinterpret_cast<sockaddr*>(&any), length) != 0 ||
       ::getsockname(socket_, reinterpret_cast<sockaddr*>(&any), &length) != 0) {
+    const int error = errno;
     ::close(socket_);
-    fail("bind");
+    errno = error;
+    fail("port " + std::to_string(port));
   }
   port_ = ntohs(any.sin6_port);
   timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -120,6 +123,16 @@ void Endpoint::open(const std::vector<PeerSetup>& peers) {
              Address{}, false, t, 0, 0}));
   }
   arm(t);
+}
+
+void Endpoint::set_candidates(int peer, std::vector<Address> candidates) {
+  const Micros t = now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (peer >= static_cast<int>(peers_.size())) return;
+  Peer& p = *peers_[peer];
+  p.candidates = std::move(candidates);
+  p.opened = t;  // the search is in a hurry again
+  arm(ping_at(p, t));
 }
 
 void Endpoint::send(const Messages& messages) {

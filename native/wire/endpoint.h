@@ -41,8 +41,8 @@ class Endpoint {
   // Called in the thread of the endpoint.
   using Deliver = std::function<void(int peer, const Bytes& message)>;
 
-  // Opens a socket on a free port of all addresses; throws Error where the system does not give one.
-  explicit Endpoint(Deliver deliver);
+  // Opens a socket on all addresses, at this port (0: at a free one); throws Error where the system does not give one.
+  explicit Endpoint(Deliver deliver, int port = 0);
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
@@ -51,6 +51,9 @@ class Endpoint {
 
   // Closes all links and opens these; peer i is peers[i].
   void open(const std::vector<PeerSetup>& peers);
+
+  // Where a peer that we call may be, from now on; it is asked there once it does not answer where it is.
+  void set_candidates(int peer, std::vector<Address> candidates);
 
   using Messages = std::vector<std::pair<int, const Bytes*>>;  // (peer, message)
   void send(const Messages& messages);

@@ -98,6 +98,10 @@ void Relay::open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, 
   datagrams_->open(peers);
 }
 
+void Relay::update_candidates(int worker, std::vector<Address> candidates) {
+  if (datagrams_ && peer_of_[worker] >= 0) datagrams_->set_candidates(peer_of_[worker], std::move(candidates));
+}
+
 std::vector<Relay::LinkState> Relay::links() const {
   std::vector<LinkState> states(workers());
   for (size_t peer = 0; peer < worker_of_.size(); ++peer) {

@@ -60,6 +60,8 @@ class Relay : public Exchange {
   // Opens the datagram links: setups[w] is worker w's, or none where it has no datagrams. Once, before anything is
   // sent.
   void open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, Transport transport);
+  // Where a worker that has datagrams may be, from now on; from any thread.
+  void update_candidates(int worker, std::vector<Address> candidates);
   struct LinkState {
     bool offered = false, alive = false;  // it speaks datagrams; they arrive
     std::string where;                    // its address

@@ -337,11 +337,19 @@ def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"partials": "f8"}, {"plan": "odd"}, {"hub_share": 1.5}, {"worker_pace_us": -1}, {"hub_share": float("nan")}],
+    [
+        {"partials": "f8"},
+        {"plan": "odd"},
+        {"hub_share": 1.5},
+        {"worker_pace_us": -1},
+        {"workers": 65},
+        {"workers": -1},
+        {"hub_share": float("nan")},
+    ],
 )
 def test_options_out_of_range_are_refused_before_anything_is_started(open_cell, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*must be"):
-        open_cell(workers=1, **wrong)
+        open_cell(**{"workers": 1} | wrong)
     assert children(os.getpid()) == []
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from test_documents import LEASE, PROFILE
 
 from halo.cell.links import counted_link, link_of
-from halo.cell.messages import DatagramPlace, Lease, Link, Links, Sealing, decode, encode
+from halo.cell.messages import DatagramPlace, Lease, Link, Links, Profile, Sealing, decode, encode
 from halo.cell.view import View
 from halo.cli.watch import fitting, picture
-from halo.exchange.datagrams import HubDatagrams, WorkerDatagrams
+from halo.exchange.datagrams import HubDatagrams, WorkerDatagrams, in_one_line, unreached
 
 STATE = {
     "offered": True,
@@ -43,17 +44,38 @@ class FakeNative:
 
     def KeyPair(self):
         self.drawn += 1
-        return SimpleNamespace(public=bytes([self.drawn] * 32))
+        return SimpleNamespace(public=bytes([self.drawn] * 32), check=self._check)
+
+    def _check(self, key):
+        if not any(key):
+            raise RuntimeError("of low order")
 
     def ciphers(self):
         return ["chacha20-poly1305", "aes-256-gcm"]
 
-    def DatagramWorker(self, worker):
-        return SimpleNamespace(port=40000, serve=lambda *args: self.served.append(args), close=lambda: None)
+    def DatagramWorker(self, worker, port):
+        return SimpleNamespace(port=40000, serve=self._serve, close=lambda: None)
+
+    def _serve(self, *args):
+        self._check(args[1])
+        self.served.append(args)
+
+
+class FakeRelay:
+    """Keeps what it is offered; whatever is offered is alive."""
+
+    def __init__(self):
+        self.offers = []
+
+    def open_datagrams(self, keys, session, offers, only):
+        self.offers = offers
+
+    def links(self):
+        return [{"offered": offer is not None, "alive": True} for offer in self.offers]
 
 
 def hub(transport="auto", unavailable=None):
-    datagrams = HubDatagrams(FakeNative(unavailable), transport)
+    datagrams = HubDatagrams(FakeNative(unavailable), transport, loopback=False)
     datagrams.ciphers["pi2"] = "aes-256-gcm"
     return datagrams
 
@@ -92,6 +114,36 @@ def test_packet_numbers_begin_anew_only_under_a_new_key():
         worker.close()
     assert len(keys) == 3
     assert isinstance(worker.place(), DatagramPlace)
+
+
+def test_a_worker_serves_over_mqtt_where_the_key_of_the_lease_is_bad():
+    worker = WorkerDatagrams(FakeNative(), None, "1" * 16, loopback=True)
+    good = Lease(**{**vars_of(LEASE), "datagrams": Sealing(key="ab" * 32, ciphers=["chacha20-poly1305"])})
+    bad = Lease(**{**vars_of(LEASE), "datagrams": Sealing(key="00" * 32, ciphers=["chacha20-poly1305"])})
+    assert "low order" in worker.serve(bad)
+    assert worker.place() is None
+    assert worker.serve(good) == ""
+    assert worker.place() is not None
+
+
+def test_one_bad_offer_costs_that_worker_its_datagrams_and_no_other():
+    def profile(name, key="ab" * 32, addresses=("192.0.2.1",)):
+        place = DatagramPlace(key=key, ciphers=[], port=40000, addresses=list(addresses))
+        return Profile(**{**vars_of(PROFILE), "name": name, "datagrams": place})
+
+    datagrams, relay = hub(), FakeRelay()
+    bad = [profile("text", addresses=["1.2.3"]), profile("key", key="00" * 32), profile("none", addresses=[])]
+    mixed = profile("mixed", addresses=["1.2.3", "224.0.0.1", "127.0.0.1", "192.0.2.7"])
+    profiles = [*bad, profile("good"), mixed]
+    asyncio.run(datagrams.open(relay, "0" * 16, profiles))
+    assert relay.offers[:3] == [None] * 3
+    assert [offer[3] for offer in relay.offers[3:]] == [[("192.0.2.1", 40000)], [("192.0.2.7", 40000)]]
+    names = [p.name for p in profiles]
+    reasons = unreached(names, {p.name: p for p in profiles}, relay.links(), datagrams.troubles)
+    assert reasons.keys() == {"text", "key", "none"}
+    assert "low order" in reasons["key"] and "addresses" in reasons["text"]
+    assert link_of("key", {"offered": False, "alive": False}, datagrams).reason == reasons["key"]
+    assert "text, none: none of the addresses" in in_one_line(reasons)
 
 
 def vars_of(document):

@@ -297,3 +297,30 @@ def test_a_good_worker_of_this_kind_is_not(model: Model) -> None:
         engine = _native.Engine(model.native, 64)
         engine.attach(relay)
         assert np.array_equal(engine.forward(0, TOKENS[:1]), alone(model, TOKENS[:1]))
+
+
+# ---- places
+
+
+def test_a_worker_is_looked_for_where_it_is_said_to_be_now(model: Model) -> None:
+    with _socket() as nobody:
+        cell = DatagramCell(model, 1, addresses=lambda number, port: [nobody.getsockname()])
+        assert not cell.relay.links()[0]["alive"]
+        cell.relay.update_candidates(0, [("127.0.0.1", cell.ends[0].port)])
+        assert cell.links_stand()
+        assert cell.relay.links()[0]["address"] == f"127.0.0.1:{cell.ends[0].port}"
+
+
+def test_the_port_is_that_which_is_asked_for_and_one_that_is_taken_is_named(model: Model) -> None:
+    first = _native.DatagramWorker(_native.Worker(model.native))
+    port = first.port
+    with pytest.raises(_native.NativeError, match=f"port {port}: .*in use"):
+        _native.DatagramWorker(_native.Worker(model.native), port)
+    del first
+    assert _native.DatagramWorker(_native.Worker(model.native), port).port == port
+
+
+def test_more_workers_than_a_mask_has_bits_are_refused() -> None:
+    _native.Relay(SESSION, 64, lambda messages: None)
+    with pytest.raises(ValueError, match="0 to 64"):
+        _native.Relay(SESSION, 65, lambda messages: None)

@@ -320,3 +320,13 @@ def test_a_jump_forgets_what_the_ring_held() -> None:
         window.mark(high)
         for number in range(max(SIZE, high - SIZE + 1), high):
             assert window.is_new(number), (jump, number)
+
+
+@needs_libcrypto
+def test_a_key_of_which_no_secret_comes_is_refused_when_it_is_looked_at():
+    own = _native.KeyPair()
+    own.check(_native.KeyPair().public)
+    with pytest.raises(_native.NativeError):
+        own.check(bytes(32))
+    with pytest.raises(ValueError, match="32 bytes"):
+        own.check(bytes(31))
