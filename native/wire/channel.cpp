@@ -16,7 +16,7 @@ constexpr Micros kFloor = 1500;    // of every wait, beyond the round trip: what
 constexpr Micros kAckDelay = 300;  // an acknowledgement waits at least so long for a packet that carries it
 constexpr Micros kMaxAckDelay = 2000;
 constexpr Micros kRunGap = 300;        // at least, between fragments of a run; then its end was lost
-constexpr Micros kLongRunGap = 1000;   // the same for runs that are sent in parts
+constexpr Micros kLongRunGap = 1000;   // the same for long messages
 constexpr Micros kLongestGap = 50000;  // of them all
 constexpr Micros kPaceEvery = 250;     // long messages: so much at a time, so that no socket buffer overflows
 constexpr int kPaceFirst = 64, kPaceNext = 32;
@@ -183,9 +183,12 @@ void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
   m.ask_at = now + backed_off(patience(), m.asked++);
 }
 
-// Whether the other end could not have it yet when it told its newest packet; packets overtake each other rarely.
-bool Channel::under_way(const Outgoing::Sent& f, uint64_t newest, Micros now) const {
-  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), kRunGap - 50);
+// Whether the other end could not have it yet when it told its newest packet; packets overtake each other rarely. What
+// belongs to a long message may have waited here for its turn.
+bool Channel::under_way(const Outgoing& m, int index, uint64_t newest, Micros now) const {
+  const Outgoing::Sent& f = m.fragments[index];
+  const Micros least = m.cut.data > kSendWhole ? 2 * kLongRunGap : kRunGap - 50;
+  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), least);
 }
 
 // What was asked for: missing parts of the message first, then parity that has not come.
@@ -203,7 +206,7 @@ void Channel::repair(const NackHeader& nack, Micros now, Outbox& out) {
   std::vector<int> wanted;
   int missing = m.cut.data;
   for (int i = 0; i < m.cut.data + kMaxParity; ++i) {
-    if (bit_of(nack.have, i) || under_way(m.fragments[i], nack.newest, now)) {
+    if (bit_of(nack.have, i) || under_way(m, i, nack.newest, now)) {
       --missing;
     } else {
       wanted.push_back(i);
@@ -416,7 +419,7 @@ Micros Channel::ack_delay() const {
 // Silence after which the rest of a run is taken for lost: a medium that several share brings fragments slowly.
 Micros Channel::run_gap(const FragmentHeader& shape) const {
   const Micros least =
-      shape.data > kPaceFirst ? kLongRunGap : std::clamp(round_trip_.variation(), kRunGap, kLongRunGap);
+      shape.data > kSendWhole ? kLongRunGap : std::clamp(round_trip_.variation(), kRunGap, kLongRunGap);
   return std::clamp(4 * spacing_, least, kLongestGap);
 }
 

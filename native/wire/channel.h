@@ -147,7 +147,7 @@ class Channel {
   bool is_complete(uint32_t id) const;
   void note_complete(uint32_t id);
   Sending sending_for(size_t length);
-  bool under_way(const Outgoing::Sent& fragment, uint64_t newest, Micros now) const;
+  bool under_way(const Outgoing& m, int index, uint64_t newest, Micros now) const;
   Micros ack_delay() const;
   Micros run_gap(const FragmentHeader& shape) const;
   Micros patience() const;
