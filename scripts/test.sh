@@ -10,7 +10,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 if [ $# = 0 ]; then
   ruff check .
   ruff format --check .
-  find native -name '*.h' -o -name '*.cpp' | xargs clang-format --dry-run --Werror
+  find native benchmarks -name '*.h' -o -name '*.cpp' -o -name '*.c' | xargs clang-format --dry-run --Werror
   mypy
 fi
 exec python -m pytest "$@"

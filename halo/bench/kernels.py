@@ -1,7 +1,7 @@
 """`halo bench kernels`: GB/s of weights and GFLOP/s of the products with one thread, next to llama.cpp's.
 
-Everything is interleaved: each round runs every candidate once, and what is reported is the median over rounds, so
-that what else the machine does hits all of them alike. Times are the thread's own CPU time.
+Everything is interleaved: each round runs every candidate, and what is reported is the median over rounds, so that what
+else the machine does hits all of them alike. Times are the thread's own CPU time.
 """
 
 from __future__ import annotations
@@ -71,11 +71,14 @@ def random_weights(kind: str, rows: int = ROWS, columns: int = COLUMNS, seed: in
     return blocks.tobytes()
 
 
-def median_seconds(candidates: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """Median time of each, in interleaved rounds after one that does not count."""
+def median_seconds(candidates: Sequence[Callable[[], None]], rounds: int, warm: bool = False) -> list[float]:
+    """Median time of each, in interleaved rounds after one that does not count. With `warm`, each runs once untimed
+    before it is timed: what the others left in the cache does not matter."""
     times: list[list[float]] = [[] for _ in candidates]
     for counted in range(rounds + 1):
         for taken, run in zip(times, candidates, strict=True):
+            if warm:
+                run()
             start = time.thread_time()
             run()
             if counted:
@@ -135,7 +138,8 @@ def measure(kernels: _native.Kernels, ggml: Ggml | None, kind: str, case: str, r
     x = np.random.default_rng(1).standard_normal((PROMPT_ROWS if case == "prompt" else 1, COLUMNS)).astype(np.float32)
     ours = our_product(kernels, kind, data, copies, x)
     theirs = their_products(ggml, kind, data, copies, x)
-    seconds, *others = median_seconds([ours, *theirs.values()], rounds if case == "dram" else 8 * rounds)
+    cached = case != "dram"
+    seconds, *others = median_seconds([ours, *theirs.values()], 8 * rounds if cached else rounds, warm=cached)
     moved = len(data) * copies
     best, name = min(zip(others, theirs, strict=True), default=(None, None))
     return Figure(

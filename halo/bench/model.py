@@ -112,5 +112,5 @@ def print_model(report: Report) -> None:
     for p in report["processes"]:
         print(
             f"{p['processes']} processes of {p['threads']} threads on {p['cores']} cores: {p['value']:.1f} ms a token, "
-            f"{p['ratio']:.2f} of the ideal {p['ideal']:.1f} ms (one alone: {p['alone']:.1f} ms)"
+            f"{p['ratio']:.2f} of the ideal {p['ideal']:.1f} ms (one after the other)"
         )

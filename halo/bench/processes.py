@@ -24,14 +24,14 @@ _STATUS = Path("/proc/self/status")
 
 
 class Processes(TypedDict):
-    """Several processes at once; ms per token. `ratio` of 1 would be cores that are divided without any loss."""
+    """Several processes at once; ms per token. `ratio` of 1: as if the whole machine worked for one after the other."""
 
     processes: int
     threads: int  # of each
     cores: int
-    alone: float  # one process
-    value: float  # the median of all
-    ideal: float
+    alone: float  # one process with as many threads as cores: the machine may be limited by its memory
+    value: float  # the mean of all
+    ideal: float  # alone * processes
     ratio: float  # value / ideal
 
 
@@ -57,7 +57,7 @@ def _generate_alone(path: Path, threads: int, rounds: int, start: Barrier, times
 
 
 def _together(path: Path, processes: int, threads: int, rounds: int) -> float:
-    """Seconds a token of so many processes at once, the median of all."""
+    """Seconds a token of so many processes at once, the mean of all."""
     context = multiprocessing.get_context("spawn")  # no thread of ours in the children
     start, times = context.Barrier(processes), context.SimpleQueue()
     running = [
@@ -70,15 +70,15 @@ def _together(path: Path, processes: int, threads: int, rounds: int) -> float:
     if any(process.exitcode for process in running):
         raise HaloError("One of the processes that measure failed; is there enough memory for all of them?")
     taken: list[float] = [times.get() for _ in running]
-    return statistics.median(taken)
+    return statistics.mean(taken)
 
 
 def bench_processes(path: Path, processes: int, threads: int, rounds: int) -> Processes:
     """Measure so many processes at once, each with so many threads and an engine of its own."""
     cores = len(os.sched_getaffinity(0))
-    alone = _together(path, 1, threads, rounds)
+    alone = _together(path, 1, cores, rounds)
     value = _together(path, processes, threads, rounds)
-    ideal = alone * max(1.0, processes * min(threads, cores) / cores)
+    ideal = alone * processes
     return Processes(
         processes=processes,
         threads=threads,

@@ -93,7 +93,7 @@ void bind_channel(py::module_& m) {
           "ping",
           [](Channel& c, Micros now) {
             Outbox out;
-            c.ping(now, out);
+            c.ping(false, now, out);
             return datagrams(out);
           },
           py::arg("now"))

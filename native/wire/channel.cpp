@@ -3,6 +3,7 @@
 #include "wire/channel.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "wire/parity.h"
@@ -11,29 +12,30 @@ namespace halo {
 
 namespace {
 
-constexpr Micros kFloor = 500;     // of every wait, beyond the round trip
+constexpr Micros kFloor = 1500;    // of every wait, beyond the round trip: what a busy device may take to answer
 constexpr Micros kAckDelay = 300;  // an acknowledgement waits at least so long for a packet that carries it
 constexpr Micros kMaxAckDelay = 2000;
 constexpr Micros kRunGap = 300;        // at least, between fragments of a run; then its end was lost
 constexpr Micros kLongRunGap = 1000;   // the same for runs that are sent in parts
 constexpr Micros kLongestGap = 50000;  // of them all
 constexpr Micros kPaceEvery = 250;     // long messages: so much at a time, so that no socket buffer overflows
-constexpr int kPaceFirst = 32, kPaceNext = 16;
+constexpr int kPaceFirst = 64, kPaceNext = 32;
 constexpr uint32_t kUnderWay = 32;  // newest messages that may be: as many as a header can acknowledge
 constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
 constexpr int kSendWhole = 8;       // longer messages are asked about before they are sent again
 constexpr Micros kMaxBackOff = 100000, kHopeless = 1000000;
+constexpr int kHopeful = 40;  // tries, before the long wait
 
 uint32_t clock_of(Micros now) {
   const auto t = static_cast<uint32_t>(now);
   return t == 0 ? 1 : t;  // 0 says "none"
 }
 
-// How much longer to wait at each further try.
+// How much longer to wait at each further try: a quarter more than the time before.
 Micros backed_off(Micros patience, int tries) {
-  if (tries > 40) return kHopeless;
-  const int factor = tries < 3 ? 2 : tries < 12 ? 3 : 8;  // halves
-  return tries == 0 ? patience : std::min(patience * factor / 2, std::max(kMaxBackOff, patience));
+  if (tries > kHopeful) return std::max(kHopeless, patience);
+  const double longer = static_cast<double>(patience) * std::pow(1.25, tries);
+  return std::min(static_cast<Micros>(longer), std::max(kMaxBackOff, patience));
 }
 
 uint8_t to_byte(double x, double unit) { return static_cast<uint8_t>(std::clamp(x / unit + 0.5, 0.0, 255.0)); }
@@ -122,6 +124,7 @@ void Channel::send(const uint8_t* message, size_t size, Micros now, Outbox& out)
   m.data.reserve(m.cut.data * m.cut.bytes);
   m.data.assign(message, message + size);
   m.data.resize(m.cut.data * m.cut.bytes, 0);
+  m.progress = now;
   m.fragments.resize(m.cut.data + kMaxParity);
   m.first_run = m.cut.data + sending.parity;
   ++counters_.messages_sent;
@@ -147,12 +150,25 @@ void Channel::send_again(Outgoing& m, Micros now, Outbox& out) {
   m.due = now + backed_off(patience(), m.tries);
 }
 
-void Channel::ping(Micros now, Outbox& out) {
-  seal(begin(PacketKind::Ping, kAnswer, now, out));
+void Channel::ping(bool padded, Micros now, Outbox& out) {
+  Packet& p = begin(PacketKind::Ping, kAnswer, now, out);
+  if (padded) pad(p);
+  seal(p);
   expect_answer(now);
 }
 
-void Channel::acknowledge(Micros now, Outbox& out) { seal(begin(PacketKind::Ack, 0, now, out)); }
+void Channel::acknowledge(Micros now, Outbox& out) {
+  Packet& p = begin(PacketKind::Ack, 0, now, out);
+  if (pad_ack_) pad(p);
+  pad_ack_ = false;
+  seal(p);
+}
+
+void Channel::pad(Packet& p) {
+  const size_t full = kMaxDatagram - kTag;
+  std::memset(p.bytes + p.size, 0, full - p.size);
+  p.size = full;
+}
 
 void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
   NackHeader h;
@@ -169,7 +185,7 @@ void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
 
 // Whether the other end could not have it yet when it told its newest packet; packets overtake each other rarely.
 bool Channel::under_way(const Outgoing::Sent& f, uint64_t newest, Micros now) const {
-  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), kFloor / 2);
+  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), kRunGap - 50);
 }
 
 // What was asked for: missing parts of the message first, then parity that has not come.
@@ -178,6 +194,10 @@ void Channel::repair(const NackHeader& nack, Micros now, Outbox& out) {
       std::find_if(outgoing_.begin(), outgoing_.end(), [&](const Outgoing& m) { return m.id == nack.message; });
   if (found == outgoing_.end()) return;
   Outgoing& m = *found;
+  int have = 0;
+  for (int i = 0; i < m.cut.data + kMaxParity; ++i) have += bit_of(nack.have, i);
+  if (have > m.have) m.progress = now;
+  m.have = std::max(m.have, have);
   if (m.sent < m.first_run) return;                                              // it is still being sent
   if (m.repaired >= 0 && now - m.repaired < round_trip_.smoothed() / 2) return;  // asked twice
   std::vector<int> wanted;
@@ -226,7 +246,6 @@ Channel::Verdict Channel::receive(const uint8_t* datagram, size_t size, Micros n
   ++counters_.packets_received;
   counters_.bytes_received += size;
   last_heard_ = now;
-  waiting_since_ = -1;
 
   PacketHeader header;
   std::memcpy(&header, plain, sizeof header);
@@ -243,11 +262,14 @@ Channel::Verdict Channel::receive(const uint8_t* datagram, size_t size, Micros n
       break;
     case PacketKind::Ack:
     case PacketKind::Ping:
-      sensible = rest == 0;
+      sensible = rest == 0 || size == kMaxDatagram;  // padded
       break;
   }
   if (!sensible) ++counters_.malformed;
-  if (header.flags & kAnswer) ack_at_ = now;
+  if (header.flags & kAnswer) {
+    ack_at_ = now;
+    pad_ack_ = rest != 0;
+  }
   return newest ? Verdict::Newest : Verdict::Old;
 }
 
@@ -258,6 +280,8 @@ void Channel::take_header(const PacketHeader& h, bool newest, Micros now) {
     const auto since = static_cast<uint32_t>(clock_of(now) - h.echo);
     if (since >= h.held && since - h.held < 10'000'000) round_trip_.sample(since - h.held);
     sampled_ = h.echo;
+    // It has heard something that was sent since it owes an answer.
+    if (waiting_since_ >= 0 && static_cast<int32_t>(h.echo - clock_of(waiting_since_)) >= 0) waiting_since_ = -1;
   }
   echo_ = h.sent;
   echo_at_ = now;

@@ -72,7 +72,8 @@ class Channel {
   // Sends a message; one of more than kMaxMessage bytes is dropped. What is not acknowledged when the 32nd message
   // after it is sent is given up.
   void send(const uint8_t* message, size_t size, Micros now, Outbox& out);
-  void ping(Micros now, Outbox& out);
+  // With `padded`, as large as a fragment, and so will the answer be: shows that those pass.
+  void ping(bool padded, Micros now, Outbox& out);
 
   enum class Verdict { Bad, Old, Newest };  // not ours or used up; fine; fine and newer than all before
   // Takes a datagram; messages that are complete now are appended to `complete`.
@@ -87,8 +88,10 @@ class Channel {
 
   uint32_t id() const { return channel_; }
   Micros last_heard() const { return last_heard_; }  // -1: never
-  // For how long the other end has owed an answer.
+  // For how long the other end has owed a sign that it hears us. That it speaks is none.
   Micros unanswered(Micros now) const { return waiting_since_ < 0 ? 0 : now - waiting_since_; }
+  // For how long the oldest message has made no progress: packets as large as its fragments may not pass.
+  Micros stuck(Micros now) const { return outgoing_.empty() ? 0 : now - outgoing_.front().progress; }
   const ChannelCounters& counters() const { return counters_; }
   void reset_counters() { counters_ = ChannelCounters(); }
   LinkReport report() const;
@@ -108,6 +111,8 @@ class Channel {
     std::vector<Sent> fragments;  // (cut.data + kMaxParity)
     Micros due = 0;
     Micros repaired = -1;
+    Micros progress = 0;  // when more of it was known to have arrived, or it was sent
+    int have = 0;         // fragments that were known to have arrived
     int tries = 0;
   };
   struct Incoming {
@@ -130,6 +135,7 @@ class Channel {
   void ask(uint32_t id, Incoming& m, Micros now, Outbox& out);
 
   bool open(const uint8_t* datagram, size_t size, uint64_t* number, uint8_t* plain);
+  void pad(Packet& packet);
   void take_header(const PacketHeader& header, bool newest, Micros now);
   void take_complete(uint32_t complete, uint32_t too, Micros now);
   bool take_fragment(const uint8_t* body, size_t size, uint8_t flags, Micros now, std::vector<Bytes>& complete);
@@ -164,6 +170,7 @@ class Channel {
   uint32_t complete_ = 0;                  // newest complete message
   uint64_t complete_mask_ = 0;             // bit i: complete_ - 1 - i
   Micros ack_at_ = kNever;
+  bool pad_ack_ = false;  // the answer is to be as large as the question
 
   RoundTrip round_trip_;
   Micros spacing_ = 0;                  // smoothed time between the fragments of a message

@@ -2,6 +2,7 @@
 // a second thread computes, in order of arrival.
 #include "wire/datagram_worker.h"
 
+#include <exception>
 #include <utility>
 
 namespace halo {
@@ -44,7 +45,7 @@ void DatagramWorker::receive(const Bytes& message) {
     session = session_;
   }
   Bytes answer;
-  switch (worker_->accept(message.data(), message.size(), &answer)) {
+  switch (worker_->accept(message.data(), message.size(), &answer, true)) {
     case Worker::Verdict::Drop:
       return;
     case Worker::Verdict::Answer:
@@ -69,8 +70,12 @@ void DatagramWorker::compute() {
     requests_.pop_front();
     const uint64_t session = session_;
     lock.unlock();
-    const Bytes answer = worker_->compute(request.data(), request.size());
-    if (!answer.empty()) send(answer, session);
+    try {
+      const Bytes answer = worker_->compute(request.data(), request.size());
+      if (!answer.empty()) send(answer, session);
+    } catch (const std::exception&) {
+      // No memory even for saying so: the hub asks again, or does without this worker.
+    }
     lock.lock();
   }
 }

@@ -21,15 +21,20 @@ namespace halo {
 
 namespace {
 
+constexpr int kUdpSegment = 103;  // linux/udp.h: UDP_SEGMENT, since Linux 4.18
+constexpr int kSegments = 16;     // packets of one message to the system
+constexpr size_t kManyPackets = 24;
 constexpr int kBatch = 64;                 // datagrams of one system call
 constexpr int kBuffer = 4 << 20;           // bytes wanted for the socket; the system gives what it allows
 constexpr Micros kDead = 700'000;          // an answer is owed for so long: the peer is not there
+constexpr Micros kStuck = 2'000'000;       // a message makes no progress for so long: its packets do not pass
 constexpr Micros kSearchEvery = 100'000;   // pings to all addresses of a peer that was never heard, at first
 constexpr Micros kSearchLong = 2'000'000;  // and when that becomes slower
 constexpr Micros kBeatWaiting = 100'000;   // silence after which someone who waits asks for a sign of life
 constexpr Micros kBeat = 1'000'000;        // the same when nobody waits
 constexpr Micros kHello = 1'500'000;       // silence after which who was called says where it is
 constexpr Micros kSettled = 200'000;       // silence at a peer's address after which another one is believed
+constexpr Micros kAfterFailure = 10'000;
 constexpr int kSendPatienceMs = 5;
 
 [[noreturn]] void fail(const std::string& what) {
@@ -71,7 +76,9 @@ Endpoint::Endpoint(Deliver deliver, int port) : deliver_(std::move(deliver)) {
   if (socket_ < 0) fail("IPv6 sockets (which also carry IPv4) are needed");
   const int off = 0, size = kBuffer, fragment = IP_PMTUDISC_DONT;
   ::setsockopt(socket_, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  if (::setsockopt(socket_, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) != 0) {  // for root
+    ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  }
   ::setsockopt(socket_, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   // A path with a smaller MTU than ours is slow then, instead of dead.
   ::setsockopt(socket_, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
@@ -89,6 +96,10 @@ Endpoint::Endpoint(Deliver deliver, int port) : deliver_(std::move(deliver)) {
   port_ = ntohs(any.sin6_port);
   timer_ = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   stop_ = ::eventfd(0, EFD_CLOEXEC);
+  if (timer_ < 0 || stop_ < 0) {
+    for (const int fd : {socket_, timer_, stop_}) ::close(fd);
+    fail("timer");
+  }
   thread_ = std::thread(&Endpoint::run, this);
 }
 
@@ -164,37 +175,54 @@ struct Endpoint::Received {
   }
 };
 
-void Endpoint::run() {
-  const auto received = std::make_unique<Received>();
+struct Endpoint::Turn {
+  Received received;
   std::vector<std::pair<int, Bytes>> complete;
   std::vector<Address> targets;
   Outbox out;
+};
+
+void Endpoint::run() {
+  const auto turn = std::make_unique<Turn>();
   pollfd events[3] = {{socket_, POLLIN, 0}, {timer_, POLLIN, 0}, {stop_, POLLIN, 0}};
   while (events[2].revents == 0) {
-    if (::poll(events, 3, -1) < 0 && errno != EINTR) return;
+    if (::poll(events, 3, -1) < 0) continue;  // a signal
     uint64_t expirations;
     if (events[1].revents != 0 && ::read(timer_, &expirations, sizeof expirations) < 0) expirations = 0;  // set anew
-    received->fill(socket_);
-    out.clear();
-    {
+    try {
+      serve(*turn);
+    } catch (const std::exception&) {  // no memory, or libcrypto failed: as if what it was about had been lost
+      ++failures_;
+      turn->complete.clear();
       std::lock_guard<std::mutex> lock(mutex_);
-      take(*received, complete);
-      const Micros t = now();
-      for (const auto& peer : peers_) {
-        if (peer->channel.next_work() <= t) peer->channel.work(t, out);
-      }
-      targets.clear();
-      address(out, targets);
-      for (const auto& peer : peers_) {
-        if (ping_at(*peer, t) <= t) ping(*peer, t, out, targets);
-      }
       armed_ = Channel::kNever;
-      for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+      arm(now() + kAfterFailure);
     }
-    transmit(out, targets);
-    for (const auto& [peer, message] : complete) deliver_(peer, message);
-    complete.clear();
   }
+}
+
+// Takes what has come, and sends and delivers what that leads to and what is due.
+void Endpoint::serve(Turn& turn) {
+  turn.received.fill(socket_);
+  turn.out.clear();
+  turn.targets.clear();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    take(turn.received, turn.complete);
+    const Micros t = now();
+    for (const auto& peer : peers_) {
+      if (peer->channel.next_work() <= t) peer->channel.work(t, turn.out);
+    }
+    address(turn.out, turn.targets);
+    for (const auto& peer : peers_) {
+      if (ping_at(*peer, t) <= t) ping(*peer, t, turn.out, turn.targets);
+    }
+    armed_ = Channel::kNever;
+    for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+  }
+  transmit(turn.out, turn.targets);
+  for (const auto& [peer, message] : turn.complete) deliver_(peer, message);
+  turn.complete.clear();
 }
 
 void Endpoint::take(Received& received, std::vector<std::pair<int, Bytes>>& complete) {
@@ -227,7 +255,7 @@ void Endpoint::settle(Peer& p, const Address& from, Micros t) {
 }
 
 bool Endpoint::alive(const Peer& p, Micros t) const {
-  return p.channel.last_heard() >= 0 && p.channel.unanswered(t) < kDead;
+  return p.channel.last_heard() >= 0 && p.channel.unanswered(t) < kDead && p.channel.stuck(t) < kStuck;
 }
 
 // When a peer is to be asked for a sign of life.
@@ -246,12 +274,12 @@ void Endpoint::ping(Peer& p, Micros t, Outbox& out, std::vector<Address>& target
   const bool search = !alive(p, t);
   p.pinged = t;
   if (p.known) {
-    p.channel.ping(t, out);
+    p.channel.ping(search, t, out);
     targets.push_back(p.address);
   }
   for (const Address& candidate : p.candidates) {
     if (!search || (p.known && same(candidate, p.address))) continue;
-    p.channel.ping(t, out);
+    p.channel.ping(search, t, out);
     targets.push_back(candidate);
   }
 }
@@ -270,38 +298,89 @@ void Endpoint::address(const Outbox& out, std::vector<Address>& targets) const {
   for (size_t i = targets.size(); i < out.size(); ++i) targets.push_back(peers_[out[i].peer]->address);
 }
 
-// The first packet of each peer, then the second of each, and so on: the parity of one does not delay the data of
-// another.
-void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
-  mmsghdr headers[kBatch];
-  iovec parts[kBatch];
-  std::vector<std::pair<int, int>> order;  // (how many of its peer go before, which)
-  order.reserve(out.size());
-  for (size_t i = 0; i < out.size(); ++i) {
-    const bool goes_on = i > 0 && out[i].peer == out[i - 1].peer;
-    order.emplace_back(goes_on ? order.back().first + 1 : 0, static_cast<int>(i));
-  }
-  std::sort(order.begin(), order.end());
-  for (size_t done = 0; done < out.size();) {
-    int count = 0;
-    for (size_t next = done; next < out.size() && count < kBatch; ++next, ++count) {
-      const int i = order[next].second;
-      const Packet& packet = out[i].packet;
-      parts[count] = {const_cast<uint8_t*>(packet.bytes), packet.size};
-      headers[count].msg_hdr = {};
-      headers[count].msg_hdr.msg_name = const_cast<Address*>(&targets[i]);
-      headers[count].msg_hdr.msg_namelen = sizeof(Address);
-      headers[count].msg_hdr.msg_iov = &parts[count];
-      headers[count].msg_hdr.msg_iovlen = 1;
+namespace {
+
+// Packets of one size to one place, which one message to the system may carry (UDP_SEGMENT).
+struct Group {
+  int rank;  // how many groups of its peer go before
+  int first, count;
+};
+
+// The first packets of each peer, then the next of each, and so on: the parity of one does not delay the data of
+// another. Where there are many, as of a prompt, they go in groups, which cost the system little more than a packet.
+std::vector<Group> grouped(const Outbox& out, bool segments) {
+  const int most = segments && out.size() >= kManyPackets ? kSegments : 1;
+  std::vector<Group> groups;
+  groups.reserve(out.size());
+  for (int i = 0; i < static_cast<int>(out.size()); ++i) {
+    const bool same_peer = i > 0 && out[i].peer == out[i - 1].peer;
+    if (same_peer && groups.back().count < most && out[i].packet.size == out[i - 1].packet.size) {
+      ++groups.back().count;
+    } else {
+      groups.push_back({same_peer ? groups.back().rank + 1 : 0, i, 1});
     }
-    const int sent = ::sendmmsg(socket_, headers, static_cast<unsigned>(count), 0);
+  }
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& x, const Group& y) { return x.rank < y.rank; });
+  return groups;
+}
+
+// One call's messages.
+struct Calls {
+  mmsghdr headers[kBatch];
+  iovec parts[kBatch * kSegments];
+  alignas(cmsghdr) char control[kBatch][CMSG_SPACE(sizeof(uint16_t))];
+
+  void add(int i, int& used, const Group& group, const Outbox& out, const std::vector<Address>& targets) {
+    msghdr& h = headers[i].msg_hdr;
+    h = {};
+    h.msg_name = const_cast<Address*>(&targets[group.first]);
+    h.msg_namelen = sizeof(Address);
+    h.msg_iov = parts + used;
+    h.msg_iovlen = group.count;
+    for (int p = 0; p < group.count; ++p) {
+      const Packet& packet = out[group.first + p].packet;
+      parts[used++] = {const_cast<uint8_t*>(packet.bytes), packet.size};
+    }
+    if (group.count == 1) return;
+    h.msg_control = control[i];
+    h.msg_controllen = sizeof control[i];
+    cmsghdr* c = CMSG_FIRSTHDR(&h);
+    c->cmsg_level = IPPROTO_UDP;
+    c->cmsg_type = kUdpSegment;
+    c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    const auto size = static_cast<uint16_t>(out[group.first].packet.size);
+    std::memcpy(CMSG_DATA(c), &size, sizeof size);
+  }
+};
+
+}  // namespace
+
+void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
+  if (out.size() == 0) return;
+  std::vector<Group> groups = grouped(out, segments_);
+  const Micros until = now() + 1000 * kSendPatienceMs;
+  Calls calls;
+  for (size_t done = 0; done < groups.size();) {
+    int count = 0, used = 0;
+    for (size_t i = done; i < groups.size() && count < kBatch; ++i) calls.add(count++, used, groups[i], out, targets);
+    const int sent = ::sendmmsg(socket_, calls.headers, static_cast<unsigned>(count), 0);
     if (sent > 0) {
       done += static_cast<size_t>(sent);
       continue;
     }
+    const bool full = errno == EAGAIN || errno == EWOULDBLOCK;
     pollfd room{socket_, POLLOUT, 0};
-    if ((errno == EAGAIN || errno == EWOULDBLOCK) && ::poll(&room, 1, kSendPatienceMs) > 0) continue;
-    ++unsent_;  // no room, no route, an interface that is down: as if lost on the way
+    if (full && now() < until && ::poll(&room, 1, kSendPatienceMs) > 0) continue;
+    if (!full && groups[done].count > 1) {  // a system, or a way, that has no segments
+      segments_ = false;
+      const Group whole = groups[done];
+      groups[done].count = 1;
+      for (int p = whole.count - 1; p > 0; --p) {
+        groups.insert(groups.begin() + static_cast<std::ptrdiff_t>(done) + 1, {whole.rank, whole.first + p, 1});
+      }
+      continue;
+    }
+    unsent_ += static_cast<uint64_t>(groups[done].count);  // no room, no route, no interface: as if lost on the way
     ++done;
   }
 }
@@ -338,13 +417,13 @@ ChannelCounters Endpoint::counters(int peer) const {
 
 EndpointCounters Endpoint::counters() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return {foreign_, unsent_};
+  return {foreign_, unsent_, failures_};
 }
 
 void Endpoint::reset_counters() {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& p : peers_) p->channel.reset_counters();
-  foreign_ = unsent_ = 0;
+  foreign_ = unsent_ = failures_ = 0;
 }
 
 }  // namespace halo

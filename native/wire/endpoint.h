@@ -24,8 +24,9 @@ Address parse_address(const std::string& host, int port);
 std::string to_text(const Address& address);
 
 struct EndpointCounters {
-  uint64_t foreign = 0;  // datagrams of no link that is open here
-  uint64_t unsent = 0;   // datagrams that the system did not take
+  uint64_t foreign = 0;   // datagrams of no link that is open here
+  uint64_t unsent = 0;    // datagrams that the system did not take
+  uint64_t failures = 0;  // turns of the thread that ended for want of memory
 };
 
 struct PeerSetup {
@@ -80,8 +81,10 @@ class Endpoint {
     Micros heard_there = 0;  // when its last packet came from that address
   };
   struct Received;
+  struct Turn;
 
   void run();
+  void serve(Turn& turn);
   void take(Received& received, std::vector<std::pair<int, Bytes>>& complete);
   void settle(Peer& peer, const Address& from, Micros now);
   bool alive(const Peer& peer, Micros now) const;
@@ -95,7 +98,8 @@ class Endpoint {
   int socket_ = -1, timer_ = -1, stop_ = -1;
   int port_ = 0;
   std::atomic<bool> waiting_{false};
-  std::atomic<uint64_t> unsent_{0};
+  std::atomic<bool> segments_{true};  // the system takes several packets in one message
+  std::atomic<uint64_t> unsent_{0}, failures_{0};
 
   mutable std::mutex mutex_;  // guards what is below
   std::vector<std::unique_ptr<Peer>> peers_;

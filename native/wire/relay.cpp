@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
 constexpr auto kStall = std::chrono::seconds(1);
+constexpr auto kLongestComputing = std::chrono::minutes(1);
 constexpr auto kDatagramPatience = std::chrono::seconds(1);  // until even a living worker is asked again
 
 std::chrono::steady_clock::duration seconds(double s) {
@@ -113,6 +114,13 @@ std::vector<Relay::LinkState> Relay::links() const {
 
 EndpointCounters Relay::endpoint_counters() const { return datagrams_ ? datagrams_->counters() : EndpointCounters(); }
 
+// Over MQTT anybody may speak who may publish at the broker: no answer of a worker is taken that way to what was only
+// asked over sealed datagrams.
+bool Relay::may_answer_over_mqtt(int worker) const {
+  return peer_of_.empty() || peer_of_[worker] < 0 ||
+         std::any_of(round_.begin(), round_.end(), [&](const Outstanding& r) { return r.worker == worker && r.mqtt; });
+}
+
 // Bit w: datagrams carry messages to worker w now.
 uint64_t Relay::over_datagrams() const {
   if (!datagrams_) return 0;
@@ -185,7 +193,8 @@ void Relay::scatter(const Scatter& s) {
                           Patience::kind(in.part, rows),
                           now,
                           now,
-                          (datagrams >> w & 1) != 0});
+                          (datagrams >> w & 1) != 0,
+                          (datagrams >> w & 1) == 0});
       }
     }
     missing_ = round_.size();
@@ -204,6 +213,9 @@ void Relay::fail_if_lost() {
 void Relay::fail_if_silent() {
   const auto limit = Clock::now() - seconds(options_.patience_s);
   for (const Outstanding& r : round_) {
+    if (r.answer.empty() && Clock::now() - r.first_asked > kLongestComputing) {
+      throw WorkerLost(r.worker, "it has been computing one request for a minute");
+    }
     if (r.answer.empty() && heard_[r.worker] < limit) {
       throw WorkerLost(r.worker, "it did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
                                      " s, asked again and again");
@@ -236,6 +248,7 @@ void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
     if (!r.answer.empty() || (!moved && now < due(r))) continue;
     counters_.fall_backs += moved && !over;
     r.datagrams = over;
+    r.mqtt |= !over;
     ++r.times;
     r.asked = now;
     r.message[offsetof(Header, flags)] |= kResend;
@@ -373,6 +386,10 @@ bool Relay::deliver(int worker, const uint8_t* data, size_t size, bool sealed) {
     ++counters_.bad_messages;
     return false;
   }
+  if (!sealed && !may_answer_over_mqtt(worker)) {
+    ++counters_.late_duplicates;
+    return false;
+  }
   DeviceCounters& c = counters_.workers[worker];
   ++c.messages_received;
   c.bytes_received += size;
@@ -455,7 +472,8 @@ double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::functi
                         Patience::kind(Part::Mlp, 0),
                         start,
                         start,
-                        (datagrams >> w & 1) != 0});
+                        (datagrams >> w & 1) != 0,
+                        (datagrams >> w & 1) == 0});
     }
     missing_ = round_.size();
     for (const Outstanding& r : round_) requests.push_back(&r);

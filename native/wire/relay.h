@@ -89,7 +89,8 @@ class Relay : public Exchange {
     Bytes answer;   // empty until it is there
     int kind;       // of the worker's Patience
     Clock::time_point first_asked, asked;
-    bool datagrams = false;  // what it was sent over
+    bool datagrams = false;  // what it was sent over last
+    bool mqtt = false;       // it was sent over MQTT, too: then an answer may come that way
     int times = 1;           // asked
     bool computing = false;  // the worker has said so
     bool needless = false;   // to have asked it more than once
@@ -97,6 +98,7 @@ class Relay : public Exchange {
 
   void send(const std::vector<const Outstanding*>& requests);
   uint64_t over_datagrams() const;
+  bool may_answer_over_mqtt(int worker) const;
   Clock::time_point due(const Outstanding& request) const;
   Clock::time_point next_due() const;
   void wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll);

@@ -23,7 +23,7 @@ void Worker::open(uint64_t session, int n_ctx, int n_slots) {
   session_ = session;
   n_ctx_ = n_ctx;
   n_slots_ = n_slots;
-  newest_sync_ = 0;
+  newest_sync_[0] = newest_sync_[1] = 0;
   pending_.clear();
   replies_.clear();
 }
@@ -54,7 +54,7 @@ Refusal Worker::check(const Request& request) const {
   return Refusal::None;
 }
 
-Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) {
+Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer, bool sealed) {
   std::lock_guard<std::mutex> lock(mutex_);
   Header h;
   if (!read_header(data, size, &h) || !serving_ || h.session != session_) {
@@ -80,7 +80,7 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) 
   if (pending_.count(h.request) != 0) {
     return again(h, encode_partial(h, Status::Computing, Refusal::None, nullptr, {}), answer);
   }
-  if (h.sync < newest_sync_) {  // a copy that was stuck: the hub has gone on, so it has the answer
+  if (h.sync < newest_sync_[sealed]) {  // a copy that was stuck: the hub has gone on, so it has the answer
     ++counters_.duplicates;
     return Verdict::Drop;
   }
@@ -88,7 +88,7 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer) 
     ++counters_.bad_messages;
     return Verdict::Drop;
   }
-  newest_sync_ = h.sync;
+  newest_sync_[sealed] = h.sync;
   pending_.insert(h.request);
   return Verdict::Compute;
 }

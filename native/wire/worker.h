@@ -31,7 +31,7 @@ class Worker {
 
   // Decides quickly what to do with a message, from any thread: compute it (in order of arrival), publish
   // `answer` at once (a duplicate's stored reply, "computing", a refusal, an echo), or drop it.
-  Verdict accept(const uint8_t* data, size_t size, Bytes* answer);
+  Verdict accept(const uint8_t* data, size_t size, Bytes* answer, bool sealed = false);
 
   // The answer to a message that `accept` gave to compute.
   Bytes compute(const uint8_t* data, size_t size);
@@ -53,7 +53,8 @@ class Worker {
   bool serving_ = false;
   uint64_t session_ = 0;
   int n_ctx_ = 0, n_slots_ = 0;
-  uint32_t newest_sync_ = 0;
+  // Of requests that came over MQTT, where anybody may speak, and of sealed ones, which those must not hold up.
+  uint32_t newest_sync_[2] = {0, 0};
   std::set<uint64_t> pending_;
   std::deque<std::pair<uint64_t, Bytes>> replies_;  // the last ones, oldest first
   WorkerCounters counters_;

@@ -15,6 +15,7 @@ from fake_native import NATIVE, Model
 
 from halo.cell import Cell
 from halo.cell.broker import Amqtt, Mosquitto, find_mosquitto
+from halo.cell.connection import Connection
 from halo.cell.loop import LoopThread
 from halo.cell.topics import Topics
 from halo.cell.view import look
@@ -39,6 +40,20 @@ def broker(request, loop):
         started = loop.run(Amqtt.start())
     yield started
     loop.run(started.stop())
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """Grows by one whenever this process tries to reach a broker."""
+    made = []
+    knock = Connection._knock
+
+    async def watched(connection):
+        made.append(connection.address)
+        await knock(connection)
+
+    monkeypatch.setattr(Connection, "_knock", watched)
+    return made
 
 
 @pytest.fixture

@@ -15,9 +15,13 @@ from cell_helpers import alive, children, eventually, publish, read_retained, re
 from fake_native import Model
 
 from halo.cell import messages
+from halo.cell import session as session_module
+from halo.cell import view as view_module
 from halo.errors import BrokerError, CellError, WorkerLostError
 
 TOKENS = np.zeros(3, np.int32)
+SILENT = "has not answered for 4 s"
+"""Why a worker is lost for which its patience has been used up."""
 
 
 def forward(cell, tokens=TOKENS):
@@ -45,14 +49,22 @@ def test_local_workers_take_part_and_are_reported(open_cell, lines):
     assert lines[-1] == "computing with the hub and 2 workers (worker-1, worker-2)"
 
 
-def test_closing_leaves_no_process_and_is_quick_and_idempotent(open_cell, lines):
+def close_in_order(cell):
+    """Close it, and see that every part ended of itself: of no wait for one has the patience been used up."""
+    local = [child._process for child in cell._locals._children.values()]
+    cell.close()
+    assert cell._serving.done() and not cell._serving.cancelled()
+    assert [process.returncode for process in local] == [0] * len(local)  # killed ones have another
+
+
+def test_closing_leaves_no_process_kills_none_and_is_idempotent(open_cell, lines):
     cell = open_cell(workers=2)
     pids = children(os.getpid())
     assert len(pids) == 3  # two workers and the broker
-    start = time.monotonic()
+    broker = cell._broker.child
+    close_in_order(cell)
+    assert broker.exit_code == 0
     cell.close()
-    cell.close()
-    assert time.monotonic() - start < 3
     assert not [pid for pid in pids if alive(pid)]
     assert "is lost" not in " ".join(lines)
     with pytest.raises(CellError, match="closed"):
@@ -65,9 +77,8 @@ def test_without_mosquitto_the_built_in_broker_serves(open_cell, lines, monkeypa
     forward(cell)
     assert cell.report()["workers"] == 2
     assert "mosquitto is not installed" in lines[0]
-    start = time.monotonic()
-    cell.close()
-    assert time.monotonic() - start < 3
+    close_in_order(cell)
+    assert not cell._broker._thread._thread.is_alive()
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "amqtt"], indirect=True)
@@ -77,10 +88,9 @@ def test_a_killed_worker_raises_at_once_and_the_rest_go_on(open_cell, start_work
     forward(cell)
     cell.engine._engine.body = b"slow"
     first.kill()
-    start = time.monotonic()
-    with pytest.raises(WorkerLostError, match=r"'a' was lost.*the hub and 1 worker \(b\) will go on"):
+    with pytest.raises(WorkerLostError, match=r"'a' was lost.*the hub and 1 worker \(b\) will go on") as lost:
         forward(cell)
-    assert time.monotonic() - start < 3
+    assert SILENT not in str(lost.value)  # the broker's word came before that
     cell.engine._engine.body = b"body"
     assert cell.engine.n_past(0) == 0  # whoever drives the engine replays
     forward(cell)
@@ -89,14 +99,12 @@ def test_a_killed_worker_raises_at_once_and_the_rest_go_on(open_cell, start_work
     assert [d["name"] for d in report["devices"]] == ["hub", "a", "b"]  # what a did is not forgotten
 
 
-def test_a_frozen_worker_is_given_up_within_five_seconds_and_comes_back(open_cell, start_worker, broker, lines):
+def test_a_frozen_worker_is_given_up_for_its_silence_and_comes_back(open_cell, start_worker, broker, lines):
     frozen, _ = start_worker("a"), start_worker("b")
     cell = open_cell(broker=str(broker.address), workers=2)
     frozen.send_signal(signal.SIGSTOP)
-    start = time.monotonic()
-    with pytest.raises(WorkerLostError, match="'a' was lost"):
+    with pytest.raises(WorkerLostError, match=f"'a' was lost .*: worker 0 {SILENT}"):
         forward(cell)
-    assert time.monotonic() - start < 5
     assert cell.engine.n_past(0) == 0
     forward(cell)
     assert cell.report()["workers"] == 1
@@ -191,7 +199,15 @@ def test_a_second_hub_is_told_who_leads_the_cell(open_cell, start_worker, broker
     open_cell(broker=str(broker.address), cell="other", workers=0)  # another cell is free
 
 
-def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines, model):
+def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines, model, monkeypatch):
+    waited = []
+    settle = view_module._settle
+
+    async def watched(connection, ear, beat_s, links):
+        await settle(connection, ear, beat_s, links)
+        waited.append((beat_s, ear.beat.is_set()))
+
+    monkeypatch.setattr(view_module, "_settle", watched)
     lease = messages.Lease(
         session="0" * 16,
         hub="ghost",
@@ -202,9 +218,9 @@ def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines,
         since=1.0,
     )
     retain(loop, broker.address, "halo/halo/hub", messages.encode(lease))
-    start = time.monotonic()
     cell = open_cell(broker=str(broker.address), workers=0)
-    assert 3 <= time.monotonic() - start < 5
+    assert waited == [(view_module.BEAT_PATIENCE_S, False)]
+    assert view_module.BEAT_PATIENCE_S >= 3 * session_module._BEAT_S  # one that is late is not taken for dead
     assert "taking over the cell 'halo' from ghost" in lines[0]
     time.sleep(0.3)
     forward(cell)
@@ -231,8 +247,10 @@ def test_a_hub_that_lost_its_lease_stops_with_an_explanation(open_cell, loop, br
 
 def test_a_cleared_lease_is_put_back(open_cell, loop, broker, view):
     open_cell(broker=str(broker.address), workers=0)
+    before = read_retained(loop, broker.address)["halo/halo/hub"]
     retain(loop, broker.address, "halo/halo/hub", b"")  # as the late will of a dead hub does
     eventually(lambda: view().lease is not None)
+    assert read_retained(loop, broker.address)["halo/halo/hub"] == before
 
 
 def test_no_retained_document_is_left_after_a_clean_end(open_cell, start_worker, broker, loop):
@@ -265,10 +283,8 @@ def test_a_broker_that_is_lost_is_not_blamed_on_a_worker(open_cell, start_worker
     cell = open_cell(broker=str(broker.address), workers=2)
     forward(cell)
     os.kill(broker.child.pid, number)
-    start = time.monotonic()
     with pytest.raises(BrokerError, match=r"The broker at .* was lost in the middle of a token"):
-        forward(cell)
-    assert time.monotonic() - start < 6
+        forward(cell)  # it ends before the broker comes back
     if number == signal.SIGKILL:
         restart(loop, broker)
     else:
@@ -337,11 +353,10 @@ def test_options_out_of_range_are_refused_before_anything_is_started(open_cell, 
     assert children(os.getpid()) == []
 
 
-def test_an_unreachable_broker_is_named_after_five_seconds(open_cell):
-    start = time.monotonic()
+def test_an_unreachable_broker_is_named_after_some_attempts(open_cell, attempts):
     with pytest.raises(BrokerError, match=r"mqtt://127\.0\.0\.1:9: Connection refused"):
         open_cell(broker="mqtt://me:secret@127.0.0.1:9")
-    assert 3 < time.monotonic() - start < 7
+    assert 3 < len(attempts) <= 8  # in five seconds, each later than the one before, and at most a second
 
 
 def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker, loop):

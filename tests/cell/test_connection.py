@@ -11,9 +11,10 @@ import time
 
 import aiomqtt
 import pytest
-from cell_helpers import publish, restart
+from cell_helpers import eventually, publish, restart
 
 from halo.cell import broker as module
+from halo.cell import connection as connection_module
 from halo.cell.address import Address
 from halo.cell.connection import Connection
 from halo.cell.view import running
@@ -67,10 +68,7 @@ def test_subscriptions_come_back_with_the_connection(loop, broker):
 
     connection, task = loop.run(begin())
     restart(loop, broker)
-    deadline = time.monotonic() + 5
-    while connection.lives < 2 or not connection.is_up:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: connection.lives == 2 and connection.is_up)
     publish(loop, broker.address, "halo/x", b"1")
     publish(loop, broker.address, "halo/y", b"2")
     time.sleep(0.2)
@@ -87,14 +85,17 @@ def test_a_broker_that_hangs_does_not_keep_a_connection_from_ending(loop, broker
         os.kill(broker.child.pid, signal.SIGSTOP)
         for _ in range(200):
             connection.send("halo/x", bytes(60_000))  # more than the sockets hold: nothing can be written
-        start = time.monotonic()
+        client = connection._client
+        assert client.timeout > connection_module._GOODBYE_S
         task.cancel()
-        await asyncio.wait((task,), timeout=5)
+        await asyncio.wait((task,), timeout=20)
+        ended = task.cancelled()
         os.kill(broker.child.pid, signal.SIGCONT)
-        return task.cancelled(), time.monotonic() - start
+        return ended, client.timeout
 
-    ended, seconds = loop.run(work())
-    assert ended and seconds < 1
+    ended, patience_s = loop.run(work())
+    assert ended  # while the broker still hung
+    assert patience_s == connection_module._GOODBYE_S
 
 
 def test_messages_for_a_broker_that_is_away_are_counted_not_kept(loop):
@@ -119,7 +120,7 @@ def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
     in_loop(loop, broker.address, body)
 
 
-def test_a_refused_login_is_told_at_once(loop, tmp_path):
+def test_a_refused_login_is_told_after_one_attempt(loop, tmp_path, attempts):
     if module.find_mosquitto() is None:
         pytest.skip("mosquitto is not installed")
     port = module.free_port()
@@ -128,21 +129,19 @@ def test_a_refused_login_is_told_at_once(loop, tmp_path):
     process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
     try:
         time.sleep(0.3)
-        start = time.monotonic()
         with pytest.raises(BrokerError, match="refused the login"):
             in_loop(loop, Address("127.0.0.1", port, user="me", password="secret"), None)
-        assert time.monotonic() - start < 2
+        assert len(attempts) == 1
     finally:
         process.kill()
         process.wait()
 
 
-def test_a_host_that_does_not_speak_mqtt_is_told_within_reason(loop):
+def test_a_host_that_does_not_speak_mqtt_is_told_after_one_attempt_with_either_version(loop, attempts):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        start = time.monotonic()
         with pytest.raises(BrokerError, match="Cannot reach the MQTT broker"):
             in_loop(loop, Address("127.0.0.1", server.getsockname()[1]), None)
-        assert time.monotonic() - start < 10
+        assert len(attempts) == 2
 
 
 def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):

@@ -90,9 +90,10 @@ def test_a_worker_leaves_in_order(start_worker, broker, loop, number):
 
 def test_a_killed_worker_leaves_no_profile(start_worker, broker, loop):
     worker = start_worker("a")
-    eventually(lambda: read_retained(loop, broker.address))
+    assert set(eventually(lambda: read_retained(loop, broker.address))) == {"halo/halo/device/a/profile"}
     worker.kill()
-    eventually(lambda: read_retained(loop, broker.address) == {})
+    eventually(lambda: not read_retained(loop, broker.address))
+    assert worker.wait() == -signal.SIGKILL  # so that nobody but the broker can have cleared it
 
 
 def test_of_two_workers_with_one_name_the_newest_stays(start_worker, broker, view):
@@ -108,17 +109,28 @@ def test_of_two_workers_with_one_name_the_newest_stays(start_worker, broker, vie
 
 def test_a_profile_that_is_cleared_by_mistake_is_put_back(start_worker, broker, loop):
     start_worker("a")
-    eventually(lambda: read_retained(loop, broker.address))
+    before = eventually(lambda: read_retained(loop, broker.address))
     retain(loop, broker.address, "halo/halo/device/a/profile", b"")
-    eventually(lambda: read_retained(loop, broker.address))
+    assert eventually(lambda: read_retained(loop, broker.address)) == before
+    assert set(before) == {"halo/halo/device/a/profile"}
 
 
-def test_a_worker_without_a_broker_gives_up_after_five_seconds(start_worker):
-    start = time.monotonic()
+def test_a_worker_without_a_broker_gives_up(start_worker):
     worker = start_worker("a", url="mqtt://127.0.0.1:9")
-    assert worker.wait(10) == 1
-    assert 3 < time.monotonic() - start < 8
+    assert worker.wait(30) == 1
     assert "error: Cannot reach the MQTT broker at mqtt://127.0.0.1:9: Connection refused" in worker.log.read_text()
+
+
+def test_a_worker_finds_a_broker_that_comes_while_it_still_tries(start_worker):
+    port = free_port()
+    worker = start_worker("a", url=f"mqtt://127.0.0.1:{port}")
+    eventually(lambda: "started" in worker.log.read_text())
+    time.sleep(0.5)
+    assert "is in the cell" not in worker.log.read_text() and worker.poll() is None
+    child = _spawn_mosquitto(find_mosquitto(), port)
+    eventually(lambda: "is in the cell" in worker.log.read_text())
+    assert worker.poll() is None
+    child.terminate()
 
 
 def test_a_worker_that_waits_finds_a_broker_that_comes_later(start_worker):

@@ -6,13 +6,14 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.lab import Counters, Lab, address
 
 PORT = 4321
 _PATIENCE_S = 10.0
+_SO_RCVBUFFORCE = 33  # beyond the limit for users: the thread that reads may have to wait for a processor
 
 
 @dataclass
@@ -20,18 +21,23 @@ class Wire:
     """A socket on either host; `arrived` are the numbers of the datagrams as they come."""
 
     sender: socket.socket
-    receiver: socket.socket
     target: tuple[str, int]
+    counted: Callable[[], Counters]
+    """Of the direction that the datagrams take."""
     arrived: list[int] = field(default_factory=list)
     sent: int = 0
 
     def send(self, count: int, size: int = 20, every_s: float = 0.0) -> None:
-        """Numbered on from the last one, in groups that no socket's buffer is too small for."""
+        """Numbered on from the last one, in groups that no socket's buffer is too small for; each has met its fate."""
+        before = self.counted().frames
         for number in range(self.sent, self.sent + count):
             self.sender.sendto(number.to_bytes(4, "little") + bytes(size - 4), self.target)
             if every_s or number % 20 == 0:
                 time.sleep(every_s or 0.001)
         self.sent += count
+        deadline = time.monotonic() + _PATIENCE_S
+        while self.counted().frames < before + count and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def await_arrivals(self, count: int) -> None:
         """Return when so many have arrived, or when no more are to be expected."""
@@ -48,10 +54,10 @@ def wire(lab: Lab, source: int, target: int, version: int = 4) -> Iterator[Wire]
         sender = socket.socket(family, socket.SOCK_DGRAM)
     with lab.inside(target):
         receiver = socket.socket(family, socket.SOCK_DGRAM)
-    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
     receiver.bind((address(target, version), PORT))
     receiver.settimeout(0.05)
-    made = Wire(sender, receiver, (address(target, version), PORT))
+    made = Wire(sender, (address(target, version), PORT), lambda: counted(lab, source, target))
     stop = threading.Event()
 
     def receive() -> None:

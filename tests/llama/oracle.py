@@ -35,6 +35,8 @@ class Oracle:
         llama_cpp.llama_backend_init()
         self.delay = delay
         self.forwards = 0
+        self.interrupted = 0
+        """Forwards that were cut short."""
         self._cancelled = threading.Event()
         self._n_past = 0
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
@@ -61,6 +63,7 @@ class Oracle:
         self.forwards += 1
         self._cancelled.clear()
         if self.delay and self._cancelled.wait(self.delay):
+            self.interrupted += 1
             raise Interrupted("cancelled")
         batch, n = self._batch, len(tokens)
         batch.n_tokens = n

@@ -1,11 +1,12 @@
-"""Two ends of a link over a network that exists in virtual time only."""
+"""The two ends of a link, or a hub and its workers, over a network that exists in virtual time only."""
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from halo import _native
@@ -14,6 +15,7 @@ CHANNEL = 0xC0FFEE
 KEYS = (b"\x01" * 32, b"\x02" * 12, b"\x03" * 32, b"\x04" * 12)  # of one direction, and of the other
 START = 10_000_000
 CLEAR, HEADER, TAG = 12, 24, 16  # bytes of a packet, see docs/protocol.md
+FRAME = 42  # bytes that Ethernet, IP and UDP add to a datagram
 
 
 def two_ends(cipher: int = 1) -> tuple[_native.Channel, _native.Channel]:
@@ -24,15 +26,33 @@ def two_ends(cipher: int = 1) -> tuple[_native.Channel, _native.Channel]:
     )
 
 
+@dataclass
+class Medium:
+    """Wi-Fi's, which carries one frame at a time, whoever sends it, in the order in which they are handed in."""
+
+    rate_mbit: float = 40.0
+    frame_us: int = 200  # that each frame takes in addition
+    free_at: int = 0
+
+    def carry(self, size: int, now: int) -> int:
+        """When a datagram of that many bytes has crossed it; a lost one takes as long."""
+        self.free_at = max(self.free_at, now) + self.frame_us + math.ceil((size + FRAME) * 8 / self.rate_mbit)
+        return self.free_at
+
+
 @dataclass(frozen=True)
 class Network:
-    """loss, duplicate, reorder: probabilities, per datagram; burst: mean length of a run of lost ones; times in us."""
+    """loss, duplicate, reorder: probabilities, per datagram; burst: mean length of a run of lost ones; times in us.
+
+    medium: which all links that have the same one share; none: there is room for everything.
+    """
 
     loss: float = 0.0
     burst: float = 1.0
     duplicate: float = 0.0
     reorder: float = 0.0
     delay_us: int = 1000
+    medium: Medium | None = None
 
 
 @dataclass
@@ -46,6 +66,8 @@ class Link:
     sent: list[int] = field(default_factory=lambda: [0, 0])
     lost: list[int] = field(default_factory=lambda: [0, 0])
     captured: list[tuple[int, bytes]] = field(default_factory=list)
+    moments: list[int] = field(default_factory=list)
+    """When anything was handed to an end."""
 
     def __post_init__(self) -> None:
         self.ends = two_ends()
@@ -55,12 +77,14 @@ class Link:
         self._count = 0
 
     def tell(self, end: int, message: bytes) -> None:
+        self.moments.append(self.now)
         self._fly(end, self.ends[end].send(message, self.now))
 
     def run(self, until: int) -> None:
         """Let virtual time pass."""
-        while (event := self._next()) <= until:
+        while (event := self.next_event()) <= until:
             self.now = max(self.now, event)
+            self.moments.append(self.now)
             self._arrive()
             for end in (0, 1):
                 due = self.ends[end].next_work()
@@ -71,11 +95,12 @@ class Link:
     def run_until_quiet(self, most_us: int) -> bool:
         """Whether nothing flies any more and no end has anything to do, within that time."""
         end = self.now + most_us
-        while self._next() <= end:
-            self.run(self._next())
-        return self._next() == _NEVER
+        while self.next_event() <= end:
+            self.run(self.next_event())
+        return self.next_event() == _NEVER
 
-    def _next(self) -> int:
+    def next_event(self) -> int:
+        """When something happens again if nobody tells anything; far in the future: never."""
         due = [t for t in (e.next_work() for e in self.ends) if t is not None]
         return max(self.now, min([*due, self._flying[0][0] if self._flying else _NEVER]))
 
@@ -83,10 +108,12 @@ class Link:
         for datagram in datagrams:
             self.sent[source] += 1
             self.captured.append((1 - source, datagram))
+            medium = self.network.medium
+            crossed = self.now if medium is None else medium.carry(len(datagram), self.now)
             if self._is_lost(source):
                 self.lost[source] += 1
                 continue
-            for at in self._arrivals():
+            for at in self._arrivals(crossed):
                 self._count += 1
                 heapq.heappush(self._flying, (at, self._count, 1 - source, datagram))
 
@@ -98,11 +125,11 @@ class Link:
         self._bad[source] = self._random.random() >= leave if self._bad[source] else self._random.random() < enter
         return self._bad[source]
 
-    def _arrivals(self) -> Iterator[int]:
+    def _arrivals(self, crossed: int) -> Iterator[int]:
         drawn, n = self._random, self.network
         for _ in range(1 + (drawn.random() < n.duplicate)):
             held = drawn.randrange(1 + 3 * n.delay_us + 1000) if drawn.random() < n.reorder else 0
-            yield self.now + n.delay_us + held
+            yield crossed + n.delay_us + held
 
     def _arrive(self) -> None:
         while self._flying and self._flying[0][0] <= self.now:
@@ -112,6 +139,50 @@ class Link:
 
 
 _NEVER = 1 << 62
+
+
+class Star:
+    """A hub (end 0 of each link) and its workers on one medium, which answer each request at once."""
+
+    def __init__(self, workers: int, network: Network, seed: int = 0) -> None:
+        self.links = [Link(network, 100 * seed + worker) for worker in range(workers)]
+        self.now = START
+
+    def sync(self, request: Callable[[int], bytes], reply: Callable[[int], bytes], most_us: int) -> bool:
+        """One request to each worker; whether all replies have come within that time. Both are made for a worker."""
+        awaited = [(link, request(i), reply(i)) for i, link in enumerate(self.links)]
+        for link, asked, _ in awaited:
+            link.run(self.now)
+            link.tell(0, asked)
+        answered: set[int] = set()
+        end = self.now + most_us
+        while not all(link.delivered[0][answer] for link, _, answer in awaited):
+            self.now = min(link.next_event() for link in self.links)
+            if self.now > end:
+                return False
+            for link, asked, answer in awaited:
+                link.run(self.now)
+                if link.delivered[1][asked] and id(link) not in answered:
+                    answered.add(id(link))
+                    link.tell(1, answer)
+        return True
+
+    def run_until_quiet(self, most_us: int) -> bool:
+        """As a link does."""
+        end = self.now + most_us
+        while (event := min(link.next_event() for link in self.links)) <= end:
+            self.now = event
+            for link in self.links:
+                link.run(event)
+        return event == _NEVER
+
+    def counted(self) -> Counter[str]:
+        """The counters of all ends together."""
+        total: Counter[str] = Counter()
+        for link in self.links:
+            for end in link.ends:
+                total.update(end.counters())
+        return total
 
 
 class Attacker:
