@@ -133,8 +133,7 @@ def datagrams(view: View) -> Finding:
     return warn(
         shortened(stray),
         "partials of these travel over MQTT, where one lost packet can stall a token for 200 ms",
-        "# on each of these, where a firewall is: let the hub's UDP in, to all ports (new ones at each start without "
-        "--udp-port)",
+        "# on each of these, where a firewall is: let the hub's UDP in, to all ports, or to its --udp-port",
         "sudo ufw allow proto udp from HUB_ADDRESS",
         "# and see there whether datagrams can be sealed:",
         "halo doctor",

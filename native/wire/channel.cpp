@@ -344,12 +344,12 @@ bool Channel::take_fragment(const uint8_t* body, size_t size, uint8_t flags, Mic
     in.present[h.index] = true;
     ++in.count;
   }
+  if (in.arrived != 0) spacing_ += (std::min(now - in.arrived, kLongestGap) - spacing_) / 8;
+  in.arrived = now;
   if (in.count >= h.data) {
     finish(m, complete);
     ack_at_ = std::min(ack_at_, now + ack_delay());
   } else {
-    if (in.arrived != 0) spacing_ += (std::min(now - in.arrived, kLongestGap) - spacing_) / 8;
-    in.arrived = now;
     in.ask_at = flags & kLastOfRun ? now : now + run_gap(h);
   }
   return true;

@@ -83,23 +83,26 @@ Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
 }
 
 void Relay::open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, Transport transport) {
-  transport_ = transport;
-  peer_of_.assign(workers(), -1);
+  std::vector<int> peer_of(workers(), -1), worker_of;
   std::vector<PeerSetup> peers;
   for (int w = 0; w < workers(); ++w) {
     if (!setups[w]) continue;
-    peer_of_[w] = static_cast<int>(peers.size());
-    worker_of_.push_back(w);
+    peer_of[w] = static_cast<int>(peers.size());
+    worker_of.push_back(w);
     peers.push_back(*setups[w]);
   }
   if (peers.empty()) return;
   datagrams_ = std::make_unique<Endpoint>(
       [this](int peer, const Bytes& m) { deliver(worker_of_[peer], m.data(), m.size(), true); });
+  transport_ = transport;
+  peer_of_ = std::move(peer_of);
+  worker_of_ = std::move(worker_of);
   datagrams_->open(peers);
 }
 
 void Relay::update_candidates(int worker, std::vector<Address> candidates) {
-  if (datagrams_ && peer_of_[worker] >= 0) datagrams_->set_candidates(peer_of_[worker], std::move(candidates));
+  if (datagrams_ && worker >= 0 && worker < workers() && peer_of_[worker] >= 0)
+    datagrams_->set_candidates(peer_of_[worker], std::move(candidates));
 }
 
 std::vector<Relay::LinkState> Relay::links() const {

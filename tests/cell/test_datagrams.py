@@ -15,16 +15,18 @@ from cell_helpers import eventually
 from msgspec.structs import replace
 from test_documents import LEASE, PROFILE
 
+from halo import _native
 from halo.cell import session as session_module
 from halo.cell import worker as worker_module
 from halo.cell.address import Address
-from halo.cell.messages import DatagramPlace, Profile, decode, encode
+from halo.cell.messages import DatagramPlace, Profile, Sealing, decode, encode
 from halo.cell.session import HubSession, Offer
 from halo.cell.topics import Topics
 from halo.cell.worker import WorkerService, WorkerWish
 from halo.errors import CellError, WorkerLostError
 from halo.exchange import datagrams as datagrams_module
 from halo.exchange.datagrams import HubDatagrams
+from halo.model import demo_model, open_model
 
 SESSION = "5" * 16
 TOKENS = np.array([1, 2], dtype=np.int32)
@@ -175,3 +177,44 @@ def test_a_udp_port_that_is_taken_is_named(broker, model):
 
     with pytest.raises(CellError, match=r"UDP port 9 cannot be used .*in use.*--udp-port"):
         asyncio.run(begin())
+
+
+@pytest.mark.skipif(_native.sealing_unavailable() is not None, reason="nothing can be sealed here")
+def test_the_native_module_never_sees_an_offer_that_it_would_refuse():
+    relay = _native.Relay(int(SESSION, 16), 3, lambda messages: None)
+    datagrams = HubDatagrams(_native, "auto", loopback=True)
+    good = {"key": _native.KeyPair().public.hex(), "addresses": ["1.2.3", "127.0.0.1"], "port": 9}
+    profiles = [profile(0, addresses=["1.2.3"]), profile(1, key="00" * 32), profile(2, **good)]
+    asyncio.run(datagrams.open(relay, SESSION, profiles))
+    assert [link["offered"] for link in relay.links()] == [False, False, True]
+    assert datagrams.troubles.keys() == {"w00", "w01"}
+
+
+@pytest.mark.skipif(_native.sealing_unavailable() is not None, reason="nothing can be sealed here")
+def test_a_worker_serves_over_mqtt_and_says_why_where_the_key_of_the_lease_is_bad(broker, model, lines):
+    native = SimpleNamespace(**{**vars(fake_native.NATIVE), "sealing_unavailable": lambda: None})
+    native.KeyPair, native.ciphers, native.NativeError = _native.KeyPair, _native.ciphers, _native.NativeError
+    real = _native.DatagramWorker(_native.Worker(open_model(demo_model()).native))
+    native.DatagramWorker = lambda worker, port: real
+    identity = fake_native.Model(model).identity
+    lease = replace(LEASE, session=SESSION, model=replace(LEASE.model, identity=identity))
+    bad = replace(lease, datagrams=Sealing(key="00" * 32, ciphers=[]))
+
+    async def work():
+        wish = WorkerWish(broker.address, name="pi2")
+        async with asyncio.timeout(10), aiomqtt.Client(broker.address.host, broker.address.port) as client:
+            await client.subscribe(Topics("halo").profile("pi2"), 1)
+            await client.publish(Topics("halo").lease, encode(bad), 1, retain=True)
+            serving = asyncio.create_task(WorkerService(fake_native.Model(model), wish, native, lines.append).serve())
+            async for message in client.messages:
+                said = decode(Profile, message.payload)
+                if said.state != "idle":
+                    break
+            os.kill(os.getpid(), signal.SIGTERM)
+            await serving
+            return said
+
+    said = asyncio.run(work())
+    assert (said.state, said.session, said.datagrams, said.exchanges) == ("ready", SESSION, None, ["mqtt"])
+    assert any("over MQTT only: the key of the hub's lease cannot be used" in line for line in lines)
+    assert not any("smaller context" in line for line in lines)

@@ -425,3 +425,10 @@ def test_a_closed_pipe_ends_quietly(hub_extra, model):
     assert process.wait(10) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_a_workers_udp_port_is_a_port():
+    assert parser().parse_args(["worker"]).udp_port == 0
+    assert parser().parse_args(["worker", "--udp-port", "52000"]).udp_port == 52000
+    with pytest.raises(SystemExit):
+        parser().parse_args(["worker", "--udp-port", "65536"])

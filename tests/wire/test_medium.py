@@ -56,3 +56,17 @@ def test_long_messages_are_not_sent_again_because_they_take_long(loss: float) ->
     counters = run(loss, 10, MANY_ROWS)
     assert counters["bytes_sent"] <= (1.5 if loss == 0 else 2.5) * counters["message_bytes_sent"]
     assert counters["dropped"] == 0
+
+
+def test_without_loss_nothing_is_repaired_once_the_link_is_known() -> None:
+    star = Star(WORKERS, Network(medium=Medium()), seed=1)
+    for number in range(200):
+        assert sync(star, number, ONE_ROW)
+        if number == 9:
+            before = star.counted()
+    after = star.counted()
+    assert {name: after[name] - before[name] for name in ("repairs", "timeouts", "duplicates")} == {
+        "repairs": 0,
+        "timeouts": 0,
+        "duplicates": 0,
+    }
