@@ -72,7 +72,11 @@ class HubDatagrams:
         if self._keys is None:
             return
         offers = [self._offer(number, profile) for number, profile in enumerate(profiles)]
-        relay.open_datagrams(self._keys, int(session, 16), offers, self.only)
+        try:
+            relay.open_datagrams(self._keys, int(session, 16), offers, self.only)
+        except self._native.NativeError as error:  # this system gives no socket
+            self.unavailable = str(error)
+            return
         self._relay = relay
         loop = asyncio.get_running_loop()
         end = loop.time() + _LINKS_COME_S[self._transport]
