@@ -51,8 +51,7 @@ Channel::Channel(int peer, uint32_t channel, Cipher cipher, const uint8_t out_ke
 // ---- packets out
 
 Packet& Channel::begin(PacketKind kind, uint8_t flags, Micros now, Outbox& out) {
-  Packet& p = out.next(peer_);
-  ++number_;
+  Packet& p = out.next(peer_, ++number_);
   std::memcpy(p.bytes, &channel_, 4);
   std::memcpy(p.bytes + 4, &number_, 8);
   p.size = kClearBytes;
@@ -183,12 +182,27 @@ void Channel::ask(uint32_t id, Incoming& m, Micros now, Outbox& out) {
   m.ask_at = now + backed_off(patience(), m.asked++);
 }
 
-// Whether the other end could not have it yet when it told its newest packet; packets overtake each other rarely. What
-// belongs to a long message may have waited here for its turn.
+void Channel::release(uint64_t first, uint64_t last, Micros now) {
+  held_.erase(std::remove(held_.begin(), held_.end(), std::pair(first, last)), held_.end());
+  for (Outgoing& m : outgoing_) {
+    for (Outgoing::Sent& f : m.fragments) {
+      if (f.number >= first && f.number <= last) f.at = now;
+    }
+  }
+}
+
+// Whether the other end could not have it yet when it asked. What it asks for, it asks for half a round trip after that
+// should have come; what was sent after the newest packet that it had may be slow.
 bool Channel::under_way(const Outgoing& m, int index, uint64_t newest, Micros now) const {
   const Outgoing::Sent& f = m.fragments[index];
+  if (f.number == 0) return false;
+  for (const auto& [first, last] : held_) {
+    if (f.number >= first && f.number <= last) return true;
+  }
+  const Micros ago = now - f.at, trip = round_trip_.smoothed();
+  if (ago < trip * 3 / 4) return true;
   const Micros least = m.cut.data > kSendWhole ? 2 * kLongRunGap : kRunGap - 50;
-  return f.number > newest && now - f.at < round_trip_.smoothed() + std::max(2 * round_trip_.variation(), least);
+  return f.number > newest && ago < trip + std::max(2 * round_trip_.variation(), least);
 }
 
 // What was asked for: missing parts of the message first, then parity that has not come.

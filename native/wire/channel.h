@@ -11,6 +11,7 @@
 #include <deque>
 #include <list>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "wire/link.h"
@@ -25,11 +26,13 @@ class Outbox {
  public:
   struct Entry {
     int peer;
+    uint64_t number;
     Packet packet;
   };
-  Packet& next(int peer) {
+  Packet& next(int peer, uint64_t number) {
     if (used_ == entries_.size()) entries_.emplace_back();
     entries_[used_].peer = peer;
+    entries_[used_].number = number;
     return entries_[used_++].packet;
   }
   void clear() { used_ = 0; }
@@ -78,6 +81,11 @@ class Channel {
   enum class Verdict { Bad, Old, Newest };  // not ours or used up; fine; fine and newer than all before
   // Takes a datagram; messages that are complete now are appended to `complete`.
   Verdict receive(const uint8_t* datagram, size_t size, Micros now, std::vector<Bytes>& complete);
+
+  // For who does not send at once what is in the outbox: packets first .. last wait, and are sent at last. Nobody can
+  // miss them before.
+  void hold(uint64_t first, uint64_t last) { held_.push_back({first, last}); }
+  void release(uint64_t first, uint64_t last, Micros now);
 
   // Whatever is due: repairs, acknowledgements, requests for what is missing, the rest of long messages.
   void work(Micros now, Outbox& out);
@@ -159,6 +167,7 @@ class Channel {
   const uint32_t channel_;
   Sealer sealer_, opener_;
   uint64_t number_ = 0;
+  std::vector<std::pair<uint64_t, uint64_t>> held_;  // packets that wait to be sent
   ReplayWindow window_;
 
   std::list<Outgoing> outgoing_;  // not acknowledged yet, oldest first

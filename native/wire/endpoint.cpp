@@ -135,6 +135,16 @@ void Endpoint::set_candidates(int peer, std::vector<Address> candidates) {
   arm(ping_at(p, t));
 }
 
+// Calls f(peer, first, last) for the packets of each peer, which lie together; called with the lock held.
+template <typename F>
+void Endpoint::for_each_peer(const Outbox& out, F f) {
+  for (size_t begin = 0, end = 0; begin < out.size(); begin = end) {
+    while (end < out.size() && out[end].peer == out[begin].peer) ++end;
+    const int peer = out[begin].peer;
+    if (peer < static_cast<int>(peers_.size())) f(peers_[peer]->channel, out[begin].number, out[end - 1].number);
+  }
+}
+
 void Endpoint::send(const Messages& messages) {
   std::lock_guard<std::mutex> sending(sending_);
   outbox_.clear();
@@ -149,8 +159,9 @@ void Endpoint::send(const Messages& messages) {
     }
     targets_.clear();
     address(outbox_, targets_);
+    for_each_peer(outbox_, [](Channel& channel, uint64_t first, uint64_t last) { channel.hold(first, last); });
   }
-  transmit(outbox_, targets_);
+  hand_over(outbox_, targets_);
 }
 
 // ---- the thread
@@ -217,10 +228,11 @@ void Endpoint::serve(Turn& turn) {
     for (const auto& peer : peers_) {
       if (ping_at(*peer, t) <= t) ping(*peer, t, turn.out, turn.targets);
     }
+    for_each_peer(turn.out, [](Channel& channel, uint64_t first, uint64_t last) { channel.hold(first, last); });
     armed_ = Channel::kNever;
     for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
   }
-  transmit(turn.out, turn.targets);
+  hand_over(turn.out, turn.targets);
   for (const auto& [peer, message] : turn.complete) deliver_(peer, message);
   turn.complete.clear();
 }
@@ -355,8 +367,16 @@ struct Calls {
 
 }  // namespace
 
-void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
+// A thread that is put aside in the middle of this keeps packets back, while the other one may send later ones.
+void Endpoint::hand_over(const Outbox& out, const std::vector<Address>& targets) {
   if (out.size() == 0) return;
+  transmit(out, targets);
+  std::lock_guard<std::mutex> lock(mutex_);
+  const Micros t = now();
+  for_each_peer(out, [&](Channel& channel, uint64_t first, uint64_t last) { channel.release(first, last, t); });
+}
+
+void Endpoint::transmit(const Outbox& out, const std::vector<Address>& targets) {
   std::vector<Group> groups = grouped(out, segments_);
   const Micros until = now() + 1000 * kSendPatienceMs;
   Calls calls;

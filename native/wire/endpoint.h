@@ -92,6 +92,9 @@ class Endpoint {
   void ping(Peer& peer, Micros now, Outbox& out, std::vector<Address>& targets);
   void arm(Micros at);
   void address(const Outbox& out, std::vector<Address>& targets) const;
+  template <typename F>
+  void for_each_peer(const Outbox& out, F f);
+  void hand_over(const Outbox& out, const std::vector<Address>& targets);
   void transmit(const Outbox& out, const std::vector<Address>& to);
 
   const Deliver deliver_;
