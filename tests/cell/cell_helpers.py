@@ -33,14 +33,15 @@ def alive(pid):
 
 
 def children(pid):
-    """The processes that a process has started."""
+    """The processes that a process has started, but for the one that Python keeps once it has had processes."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"multiprocessing.resource_tracker" not in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
-        found += [int(entry.name)] if parent == pid else []
     return found
 
 
