@@ -95,7 +95,7 @@ def main() -> int:
 def _paper(done: dict[str, Found], tokens: int) -> None:
     """The paper's comparison: strict TCP against datagrams, both at 5%."""
     udp = done[f"halo bench {_UDP} --loss 5 --tokens {tokens}"]
-    command = f"halo bench {_LAB} --transport mqtt-plain --loss 5 --tokens {min(tokens, 60)}"
+    command = f"halo bench {_LAB} --transport mqtt-plain --loss 5 --tokens {min(tokens, 40)}"
     plain = _run(command)
     ratio = plain["mean_ms"] / udp["mean_ms"]
     print(f"| strict TCP against UDP, both at 5% | {ratio:.2f}x | at least 5x | `{command}` |")
