@@ -12,7 +12,7 @@ namespace halo {
 
 namespace {
 
-constexpr Micros kFloor = 1500;    // of every wait, beyond the round trip: what a busy device may take to answer
+constexpr Micros kFloor = 1000;    // of every wait, beyond the round trip: what a busy device may take to answer
 constexpr Micros kAckDelay = 300;  // an acknowledgement waits at least so long for a packet that carries it
 constexpr Micros kMaxAckDelay = 2000;
 constexpr Micros kRunGap = 300;        // at least, between fragments of a run; then its end was lost

@@ -81,7 +81,9 @@ void LossMeter::judge(bool arrived) {
   samples_ = std::min(samples_ + 1, kSlow);
   fast_ += (x - fast_) / std::min(samples_, fast);
   loss_ += (x - loss_) / samples_;
-  if (samples_ > fast && (fast_ > 1.5 * loss_ + 0.01 || fast_ < loss_ / 4 - 0.001)) {
+  // A few packets without a loss say nothing where few are lost.
+  const bool less = loss_ * fast > 4 && fast_ < loss_ / 4;
+  if (samples_ > fast && (fast_ > 1.5 * loss_ + 0.01 || less)) {
     loss_ = fast_;  // the link has changed: the average begins anew with the last packets
     samples_ = fast;
     runs_ = std::min(runs_, kRuns / 4);
