@@ -21,8 +21,6 @@ constexpr Micros kLongestGap = 50000;  // of them all
 constexpr Micros kPaceEvery = 250;     // long messages: so much at a time, so that no socket buffer overflows
 constexpr int kPaceFirst = 64, kPaceNext = 32;
 constexpr uint32_t kUnderWay = 32;  // newest messages that may be: as many as a header can acknowledge
-constexpr Micros kLongTrip = 2000;  // from here on a second try is dear, and parity is to spare it
-constexpr Micros kMostHurry = 5;
 constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
 constexpr int kSendWhole = 8;       // longer messages are asked about before they are sent again
 constexpr Micros kMaxBackOff = 100000, kHopeless = 1000000;
@@ -144,7 +142,7 @@ void Channel::send_run(Outgoing& m, Micros now, Outbox& out) {
 void Channel::send_again(Outgoing& m, Micros now, Outbox& out) {
   ++counters_.timeouts;
   ++m.tries;
-  const int n = m.cut.data > kSendWhole || m.tries > 12 ? 1 : m.first_run;
+  const int n = m.cut.data > kSendWhole || m.tries > 12 ? 1 : std::min(m.first_run, m.cut.data + 1 + m.tries);
   for (int i = m.first_run - n; i < m.first_run; ++i) {
     send_fragment(m, i, i + 1 == m.first_run ? kAgain | kLastOfRun : kAgain, now, out);
   }
@@ -304,9 +302,8 @@ void Channel::take_header(const PacketHeader& h, bool newest, Micros now) {
   }
   echo_ = h.sent;
   echo_at_ = now;
-  const auto hurry = static_cast<int>(std::clamp<Micros>(kLongTrip / round_trip_.smoothed(), 1, kMostHurry));
-  const Loss told{h.loss / 256.0, std::max(1.0, h.burst / 8.0), hurry};
-  if (told.share != told_.share || told.burst != told_.burst || told.hurry != told_.hurry) {
+  const Loss told{h.loss / 256.0, std::max(1.0, h.burst / 8.0)};
+  if (told.share != told_.share || told.burst != told_.burst) {
     told_ = told;
     sendings_.clear();
   }

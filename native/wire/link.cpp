@@ -106,10 +106,10 @@ struct Protection {
 
 Protection protection_of(int data, const Loss& loss) {
   if (loss.share <= 0.0) return {0, 0.0};
-  const Loss bounded{std::min(loss.share, 0.5), loss.burst, loss.hurry};
+  const Loss bounded{std::min(loss.share, 0.5), loss.burst};
   for (int parity = 0;; ++parity) {
     const double failure = more_lost_than(parity, data + parity, bounded);
-    if (failure <= kRepairShare * loss.hurry || parity == kMaxParity) return {parity, failure};
+    if (failure <= kRepairShare || parity == kMaxParity) return {parity, failure};
   }
 }
 
@@ -128,7 +128,7 @@ Sending sending_of(size_t length, const Loss& loss) {
   for (int more = 1; more <= 2; ++more) {
     const Cut finer = cut(length, fewest.data + more);
     const Protection protection = protection_of(finer.data, loss);
-    if (protection.failure > std::max(kRepairShare * loss.hurry, with_fewest.failure)) continue;
+    if (protection.failure > std::max(kRepairShare, with_fewest.failure)) continue;
     const Sending other{finer, protection.parity};
     if (cost(other) < cost(best)) best = other;
   }

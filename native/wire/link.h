@@ -44,7 +44,6 @@ class LossMeter {
 // What the other end measures of the packets that we send, as it tells in every packet header.
 struct Loss {
   double share = 0, burst = 1;
-  int hurry = 1;  // how many times as many messages may need a second try: where round trips are short, that is cheap
 };
 
 // How a message is cut and with how much parity it goes: whatever takes the fewest bytes, where a packet counts for
