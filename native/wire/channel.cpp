@@ -142,7 +142,7 @@ void Channel::send_run(Outgoing& m, Micros now, Outbox& out) {
 void Channel::send_again(Outgoing& m, Micros now, Outbox& out) {
   ++counters_.timeouts;
   ++m.tries;
-  const int n = m.cut.data > kSendWhole || m.tries > 12 ? 1 : std::min(m.first_run, m.cut.data + 1 + m.tries);
+  const int n = m.cut.data > kSendWhole || m.tries > 12 ? 1 : m.first_run;
   for (int i = m.first_run - n; i < m.first_run; ++i) {
     send_fragment(m, i, i + 1 == m.first_run ? kAgain | kLastOfRun : kAgain, now, out);
   }
