@@ -11,6 +11,7 @@
 #include <tuple>
 #include <utility>
 
+#include "engine/exchange.h"
 #include "engine/model.h"
 #include "wire/channel.h"
 #include "wire/message.h"
@@ -54,6 +55,9 @@ void check_signals();
 std::pair<const uint8_t*, size_t> view_of(const py::bytes& message);
 
 py::bytes to_bytes(const Bytes& b);
+
+// What is counted of one device.
+py::dict device_dict(const DeviceCounters& c);
 
 // What is counted and measured of a link.
 py::dict packet_counts(const ChannelCounters& c);

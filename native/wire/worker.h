@@ -3,9 +3,9 @@
 
 #include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 
 #include "engine/device.h"
 #include "wire/message.h"
@@ -39,11 +39,22 @@ class Worker {
   WorkerCounters counters() const;
 
  private:
-  Refusal check(const Request& request) const;
+  using Clock = std::chrono::steady_clock;
+
+  struct Pending {
+    Clock::time_point since;
+    bool sealed;
+  };
+
+  Refusal check(const RequestView& request) const;
+  Refusal check(const FillView& fill) const;
+  bool has_passed(const Header& h) const;
+  Bytes fill(const uint8_t* data, size_t size);
+  uint32_t took_us(uint64_t id) const;
   const Bytes* kept(uint64_t id) const;
   void keep(uint64_t id, Bytes reply);
   Verdict again(const Header& h, const Bytes& reply, Bytes* answer);
-  Status run(Request& request, Partial& partial, Refusal& refusal);
+  Status run(RequestView& request, bool passed, Partial& partial, Refusal& refusal);
 
   std::shared_ptr<const Model> model_;
   int threads_;
@@ -55,7 +66,7 @@ class Worker {
   int n_ctx_ = 0, n_slots_ = 0;
   // Of requests that came over MQTT, where anybody may speak, and of sealed ones, which those must not hold up.
   uint32_t newest_sync_[2] = {0, 0};
-  std::set<uint64_t> pending_;
+  std::map<uint64_t, Pending> pending_;  // by request
   std::deque<std::pair<uint64_t, Bytes>> replies_;  // the last ones, oldest first
   WorkerCounters counters_;
 

@@ -88,7 +88,7 @@ def test_bits_are_the_same_whatever_is_lost_and_whoever_computes(
     assert cell.links_stand()
     for loss in (0.0, 0.05, 0.2):
         lab.set(Conditions(loss=loss, **BAD))
-        cell.engine.assign_at_random(workers)
+        cell.engine.set_plan("random", seed=workers)
         cell.engine.truncate(0, 0)
         assert np.array_equal(generate(cell.engine.forward), expected)
     assert lab.total().lost > 0 < lab.total().reordered
