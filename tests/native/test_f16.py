@@ -164,8 +164,8 @@ def test_an_answer_that_is_not_finite_expels_the_worker(
 ) -> None:
     cell = spoilt(LocalCell(model, 2, partials=partials), place, data, part)
     cell.engine.set_plan("even", 0.0)
-    want = alone(model, TOKENS, partials)
-    assert np.allclose(cell.engine.forward(0, TOKENS, True), want, atol=0.1 * np.abs(want).max())
+    want = alone(model, TOKENS[:1], partials)
+    assert np.allclose(cell.engine.forward(0, TOKENS[:1], True), want, atol=0.1 * np.abs(want).max())
     assert expelled(cell, 1, "its answer holds values that are not finite")
     assert not expelled(cell, 0, "")
 
