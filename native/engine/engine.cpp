@@ -168,8 +168,10 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   const int groups = layer.groups(in.part);
   const uint32_t number = sync_++;
   ++counters_.syncs;
-  std::vector<uint64_t> masks(workers + 1);
-  assigner_->assign(in.layer, groups, masks);
+  std::vector<uint64_t> masks;
+  std::vector<Candidate> candidates(workers + 1);
+  for (Candidate& c : candidates) c.takes = true;
+  assigner_->assign({in.layer, in.part, groups, in.rows}, candidates, masks);
   Scatter scatter{&in, layer.input(in.part), spec().d, groups, number, {masks.begin() + 1, masks.end()}};
   for (int repeat = 0;; ++repeat) {
     poll();

@@ -6,9 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "engine/assigner.h"
 #include "engine/device.h"
 #include "engine/exchange.h"
+#include "schedule/assigner.h"
 
 namespace halo {
 
