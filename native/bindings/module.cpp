@@ -59,6 +59,7 @@ PYBIND11_MODULE(_native, m) {
   halo::bind_engine(m);
   halo::bind_wire(m);
   halo::bind_kernels(m);
+  halo::bind_schedule(m);
   halo::bind_crypto(m);
   halo::bind_bench(m);
   halo::bind_channel(m);
