@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/cache.h"
+#include "engine/memory.h"
 #include "engine/model.h"
 #include "engine/threads.h"
 #include "kernels/kernels.h"
@@ -66,7 +67,8 @@ class Device {
  public:
   Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads);
 
-  // Computes the groups of `mask`; an attention input always goes into the cache, even with no group.
+  // Computes the groups of `mask`; an attention input always goes into the cache, even with no group. Weights that
+  // are not in memory are packed first, and stay.
   // Rows, positions and slot must be in range (the caller checks what comes from outside).
   Refusal compute(const SyncInput& in, uint64_t mask, Partial& out);
 
