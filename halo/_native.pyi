@@ -25,6 +25,22 @@ class Model:
         head_groups: Sequence[Sequence[int]],
         neuron_groups: Sequence[Sequence[int]],
     ) -> None: ...
+    def load(
+        self,
+        masks: Sequence[tuple[int, int]] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        output: bool = True,
+    ) -> None:
+        """Pack groups: (attention mask, MLP mask) of each layer, None: all; and, with `output`, the head.
+
+        What is not loaded is packed when it is first computed. `progress(done, total)` gets bytes, a few times a
+        second; what it raises stops the loading, and what is there stays. May run beside computing.
+        """
+    def forget(self) -> None:
+        """Give all packed weights back; nobody may compute meanwhile."""
+    def resident(self) -> list[tuple[int, int]]:
+        """The groups in memory."""
 
 class Engine:
     def __init__(
@@ -185,6 +201,12 @@ def vec_dots(function: int, n: int, w: Any, x: Any, y: NDArray[np.float32]) -> N
 def time_assign(
     assigner: Assigner, groups: int, situations: Sequence[Sequence[Candidate]], times: int
 ) -> float: ...
+def shard_masks(model: Model, index: int, of: int) -> list[tuple[int, int]]:
+    """The groups of an even shard: (attention mask, MLP mask) of each layer; each group is in exactly one of them."""
+
+def share_masks(model: Model, share: float) -> list[tuple[int, int]]:
+    """The first groups of each layer, `share` of all over the layers."""
+
 def weight_types() -> dict[str, tuple[int, int, int]]: ...
 def isa() -> str: ...
 def variants() -> list[str]: ...

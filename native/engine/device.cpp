@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "engine/residency.h"
 #include "kernels/scalar.h"
 
 namespace halo {
@@ -54,6 +55,7 @@ Device::Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int t
 
 Refusal Device::compute(const SyncInput& in, uint64_t mask, Partial& out) {
   const size_t values = size_t(in.rows) * model_->spec.d;
+  if (in.part == Part::Attention || mask != 0) model_->residency->ensure(in.layer, in.part, mask);
   for (Prepared& p : inputs_) p.ready = false;
   out.range.assign(in.rows, 0);
   out.norms.assign(size_t(in.rows) * popcount(mask), 0.0f);

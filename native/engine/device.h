@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/cache.h"
+#include "engine/memory.h"
 #include "engine/model.h"
 #include "engine/threads.h"
 #include "kernels/kernels.h"
@@ -72,7 +73,7 @@ class Device {
   Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads);
 
   // Computes the groups of `mask`; an attention input always goes into the cache, even with no group, and even where
-  // earlier rows are missing and the groups are refused.
+  // earlier rows are missing and the groups are refused. Weights that are not in memory are packed first, and stay.
   // Rows, positions and slot must be in range (the caller checks what comes from outside).
   Refusal compute(const SyncInput& in, uint64_t mask, Partial& out);
 

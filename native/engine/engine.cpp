@@ -9,6 +9,7 @@
 #include <string>
 
 #include "engine/error.h"
+#include "engine/residency.h"
 
 namespace halo {
 
@@ -251,6 +252,7 @@ void Engine::add_to_residual(int rows) {
 void Engine::head(int rows, float* logits, int logit_rows) {
   if (logit_rows == 0) return;
   const Model& m = device_.model();
+  m.residency->ensure_output();
   const Type format = info(m.output.type).activation;
   const size_t stride = row_bytes(format, spec().d);
   input_.resize(stride * logit_rows);

@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "engine/engine.h"
 #include "engine/error.h"
+#include "engine/shards.h"
 #include "tests/guarded.h"
 #include "tests/tiny_model.h"
 #include "wire/relay.h"
@@ -97,6 +99,21 @@ void shared(const std::shared_ptr<Model>& model, PartialFormat format, bool host
   }
 }
 
+// Threads that load different shards while one computes; then a model that gave its memory back and holds a part.
+void partly(const Types& types) {
+  const std::shared_ptr<Model> model = tiny_model(types);
+  Residency& residency = *model->residency;
+  std::vector<std::thread> loading;
+  for (int i = 0; i < 3; ++i) {
+    loading.emplace_back([&, i] { residency.load(shard_masks(*model, i, 3), i == 0, [](size_t, size_t) {}); });
+  }
+  alone(model);
+  for (std::thread& thread : loading) thread.join();
+  residency.forget();
+  residency.load(shard_masks(*model, 1, 2), false, [](size_t, size_t) {});
+  alone(model);
+}
+
 void hostile_requests(const std::shared_ptr<Model>& model, const std::vector<Bytes>& seen) {
   Worker worker(model, 1);
   worker.open(kSession, kContext, 1);
@@ -117,6 +134,7 @@ void run_models() {
   for (const Types& types : kTypes) {
     const std::shared_ptr<Model> model = tiny_model(types);
     alone(model);
+    partly(types);
     std::vector<Bytes> seen;
     shared(model, PartialFormat::Fixed, false, seen);
     shared(model, PartialFormat::F32, false, seen);
