@@ -94,6 +94,10 @@ void bind_engine(py::module_& m) {
       .def(
           "assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
           py::arg("seed"), "Draws who computes what anew at every sync (for tests).")
+      .def(
+          "pace",
+          [](Engine& e, int per_request_us, int per_group_us) { set_pace(e.pace(), per_request_us, per_group_us); },
+          py::arg("per_request_us"), py::arg("per_group_us") = 0)
       .def("stats", &engine_stats)
       .def("reset_stats", &Engine::reset_counters);
 }

@@ -174,7 +174,9 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   for (int repeat = 0;; ++repeat) {
     poll();
     if (workers > 0) exchange_->scatter(scatter);
+    const auto start = Pace::Clock::now();
     const Refusal refusal = device_.compute(in, masks[0], sum_);
+    if (masks[0] != 0) pace_.until(start, __builtin_popcountll(masks[0]));
     if (refusal != Refusal::None) throw Error("the hub's own cache is not in step; this is a bug in HALO");
     if (!sum_.finite()) throw not_finite(in.layer);
     if (masks[0] == 0) {  // nothing of its own: the sum still starts here

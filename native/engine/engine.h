@@ -9,6 +9,7 @@
 #include "engine/assigner.h"
 #include "engine/device.h"
 #include "engine/exchange.h"
+#include "engine/pace.h"
 
 namespace halo {
 
@@ -34,6 +35,9 @@ class Engine {
   // The workers that take part from now on; null: none. All slots must be empty, since workers have no caches.
   void attach(std::shared_ptr<Exchange> exchange);
   void set_assigner(std::unique_ptr<Assigner> assigner) { assigner_ = std::move(assigner); }
+
+  // Of the hub's own part of a sync, for measurements; at any time, from any thread.
+  Pace& pace() { return pace_; }
 
   int n_ctx() const { return device_.n_ctx(); }
   const Spec& spec() const { return device_.model().spec; }
@@ -62,6 +66,7 @@ class Engine {
   void roll_back(int slot);
 
   Device device_;
+  Pace pace_;
   PartialFormat partials_;
   std::unique_ptr<Assigner> assigner_ = std::make_unique<EvenAssigner>();
   std::shared_ptr<Exchange> exchange_;

@@ -3,8 +3,6 @@
 #include "wire/worker.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 namespace halo {
 
@@ -113,7 +111,7 @@ Worker::Verdict Worker::again(const Header& h, const Bytes& reply, Bytes* answer
 
 // Computes a checked request; whatever goes wrong here must reach the hub as a refusal.
 Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Pace::Clock::now();
   const Header& h = request.header;
   // The layer input is copied because the network leaves it unaligned.
   const Bytes aligned(request.h, request.h + h.payload);
@@ -131,7 +129,7 @@ Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
   in.format = h.partial_format;
   refusal = device_->compute(in, h.mask, partial);
   if (refusal != Refusal::None) return Status::Refused;
-  if (pace_.count() != 0) std::this_thread::sleep_until(start + pace_ * h.rows);
+  pace_.until(start, __builtin_popcountll(h.mask));
   return partial.in_range() ? Status::Ok : Status::Range;
 }
 
