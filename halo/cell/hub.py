@@ -108,7 +108,7 @@ class Cell:
         and CellError, ValueError for an option out of its range; whatever was started is stopped then.
         """
         check(workers=workers, hub_share=hub_share, worker_threads=worker_threads)
-        check(worker_pace_us=worker_pace_us, pace_group_us=worker_pace_group_us)
+        check(worker_pace_us=worker_pace_us, worker_pace_group_us=worker_pace_group_us)
         check_choice("partials", partials, PARTIALS)
         check_choice("transport", transport, TRANSPORTS)
         check_choice("plan", plan, PLANS)

@@ -85,7 +85,7 @@ def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_pace_group(parser: argparse.ArgumentParser, what: str, option: str = "--pace-group") -> None:
     """--pace-group, or the like."""
-    parser.add_argument(option, type=within("pace_group_us"), default=0, metavar="US", help=what)
+    parser.add_argument(option, type=within("worker_pace_group_us"), default=0, metavar="US", help=what)
 
 
 def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
