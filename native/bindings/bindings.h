@@ -13,6 +13,7 @@
 
 #include "engine/exchange.h"
 #include "engine/model.h"
+#include "engine/pace.h"
 #include "wire/channel.h"
 #include "wire/message.h"
 
@@ -48,6 +49,9 @@ class TensorFinder {
 
 // Throws std::invalid_argument for sizes that no cell has.
 void check_sizes(int n_ctx, int n_slots, int threads);
+
+// Throws std::invalid_argument for a time below 0.
+void set_pace(Pace& pace, int per_request_us, int per_group_us);
 
 // Lets Python's signal handlers run; a KeyboardInterrupt leaves native code through here.
 void check_signals();

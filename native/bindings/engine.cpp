@@ -112,6 +112,10 @@ void bind_engine(py::module_& m) {
           },
           py::arg("plan"), py::arg("hub_share") = py::none(), py::arg("seed") = 0,
           "auto: all devices finish together; even: equal shares, the hub's is as given or a worker's; random: for tests.")
+      .def(
+          "pace",
+          [](Engine& e, int per_request_us, int per_group_us) { set_pace(e.pace(), per_request_us, per_group_us); },
+          py::arg("per_request_us"), py::arg("per_group_us") = 0)
       .def("stats", &engine_stats)
       .def("reset_stats", &Engine::reset_counters);
 }

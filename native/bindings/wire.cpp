@@ -2,7 +2,6 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -253,12 +252,15 @@ void bind_relay(py::module_& m) {
 
 void bind_worker(py::module_& m) {
   py::class_<Worker, std::shared_ptr<Worker>>(m, "Worker", "A worker's side: answers the requests of one hub session.")
-      .def(py::init([](std::shared_ptr<Model> model, int threads, int pace_us) {
+      .def(py::init([](std::shared_ptr<Model> model, int threads) {
              check_sizes(1, 1, threads);
-             if (pace_us < 0) throw std::invalid_argument("pace_us must be 0 or more");
-             return std::make_shared<Worker>(std::move(model), threads, std::chrono::microseconds(pace_us));
+             return std::make_shared<Worker>(std::move(model), threads);
            }),
-           py::arg("model"), py::arg("threads") = 1, py::arg("pace_us") = 0)
+           py::arg("model"), py::arg("threads") = 1)
+      .def(
+          "set_pace",
+          [](Worker& w, int per_request_us, int per_group_us) { set_pace(w.pace(), per_request_us, per_group_us); },
+          py::arg("per_request_us"), py::arg("per_group_us") = 0)
       .def(
           "open",
           [](Worker& w, uint64_t session, int n_ctx, int n_slots) {

@@ -205,12 +205,13 @@ void Engine::assign(const SyncInput& in, Scatter& scatter) {
 }
 
 void Engine::compute_own(const SyncInput& in, uint64_t mask, Partial& out) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Pace::Clock::now();
   if (device_.compute(in, mask, out) != Refusal::None) {
     throw Error("the hub's own cache is not in step; this is a bug in HALO");
   }
+  if (mask != 0) pace_.until(start, __builtin_popcountll(mask));
   if (!exchange_ || (mask == 0 && in.part == Part::Mlp)) return;
-  const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+  const std::chrono::duration<double, std::micro> took = Pace::Clock::now() - start;
   speed_.sample(kind_of(in.part, in.rows), __builtin_popcountll(mask), took.count());
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/device.h"
 #include "engine/exchange.h"
+#include "engine/pace.h"
 #include "schedule/assigner.h"
 #include "schedule/speed.h"
 
@@ -36,6 +37,9 @@ class Engine {
   // Shares the work with the workers of this exchange from now on; null: with none. All slots must be empty.
   void attach(std::shared_ptr<Exchange> exchange);
   void set_assigner(std::unique_ptr<Assigner> assigner) { assigner_ = std::move(assigner); }
+
+  // Of the hub's own part of a sync, for measurements; at any time, from any thread.
+  Pace& pace() { return pace_; }
 
   int n_ctx() const { return device_.n_ctx(); }
   const Spec& spec() const { return device_.model().spec; }
@@ -66,6 +70,7 @@ class Engine {
   void roll_back(int slot);
 
   Device device_;
+  Pace pace_;
   PartialFormat partials_;
   std::unique_ptr<Assigner> assigner_ = std::make_unique<BalancedAssigner>();
   std::vector<Candidate> candidates_;

@@ -3,8 +3,6 @@
 #include "wire/worker.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 namespace halo {
 
@@ -132,7 +130,7 @@ Worker::Verdict Worker::again(const Header& h, const Bytes& reply, Bytes* answer
 
 // Computes a checked request; whatever goes wrong here must reach the hub as a refusal.
 Status Worker::run(RequestView& request, bool passed, Partial& partial, Refusal& refusal) {
-  const auto start = Clock::now();
+  const auto start = Pace::Clock::now();
   const Header& h = request.header;
   if (passed && h.part == Part::Mlp) return Status::Passed;
   // The layer input is copied because the network leaves it unaligned.
@@ -152,7 +150,7 @@ Status Worker::run(RequestView& request, bool passed, Partial& partial, Refusal&
   refusal = device_->compute(in, passed ? 0 : h.mask, partial);
   if (refusal != Refusal::None) return Status::Refused;
   if (passed) return Status::Passed;
-  if (pace_.count() != 0) std::this_thread::sleep_until(start + pace_ * h.rows);
+  pace_.until(start, __builtin_popcountll(h.mask));
   return partial.in_range() ? Status::Ok : Status::Range;
 }
 

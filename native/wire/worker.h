@@ -1,13 +1,13 @@
 // A worker's side of the exchange: answers requests for one hub session from its own weights.
 #pragma once
 
-#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 
 #include "engine/device.h"
+#include "engine/pace.h"
 #include "wire/message.h"
 
 namespace halo {
@@ -20,10 +20,7 @@ class Worker {
  public:
   enum class Verdict { Compute, Answer, Drop };
 
-  // With a `pace`, a request takes that long for each of its rows, the arithmetic included, as on a slower device:
-  // what is left of it is slept.
-  Worker(std::shared_ptr<const Model> model, int threads, std::chrono::microseconds pace = {})
-      : model_(std::move(model)), threads_(threads), pace_(pace) {}
+  Worker(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), threads_(threads) {}
 
   // Forgets everything and serves this session only.
   void open(uint64_t session, int n_ctx, int n_slots);
@@ -37,6 +34,9 @@ class Worker {
   Bytes compute(const uint8_t* data, size_t size);
 
   WorkerCounters counters() const;
+
+  // For measurements; at any time, from any thread.
+  Pace& pace() { return pace_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -58,7 +58,7 @@ class Worker {
 
   std::shared_ptr<const Model> model_;
   int threads_;
-  std::chrono::microseconds pace_;
+  Pace pace_;
 
   mutable std::mutex mutex_;  // guards what is below
   bool serving_ = false;

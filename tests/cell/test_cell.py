@@ -326,13 +326,14 @@ def test_a_worker_whose_answers_cannot_be_used_stays_out_until_it_is_started_ane
 
 
 def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell, loop):
-    cell = open_cell(workers=1, partials="f16", hub_share=0.25, worker_pace_us=1500)
+    cell = open_cell(workers=1, partials="f16", hub_share=0.25, worker_pace_us=1500, worker_pace_group_us=70)
     assert cell.engine._engine.hub_share == 0.25
     assert cell.report()["partials"] == "f16"
     lease = read_retained(loop, cell._broker.address)["halo/halo/hub"]
     assert messages.decode(messages.Lease, lease).partials == "f16"
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in cell._locals.pids]
     assert [command[command.index(b"--pace") + 1] for command in commands] == [b"1500"]
+    assert [command[command.index(b"--pace-group") + 1] for command in commands] == [b"70"]
 
 
 @pytest.mark.parametrize(
@@ -342,6 +343,7 @@ def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell
         {"plan": "odd"},
         {"hub_share": 1.5},
         {"worker_pace_us": -1},
+        {"worker_pace_group_us": 1_000_000},
         {"workers": 65},
         {"workers": -1},
         {"hub_share": float("nan")},

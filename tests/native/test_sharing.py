@@ -1,8 +1,6 @@
-"""Who computes what with the even plan, and workers that take their time."""
+"""Who computes what with the even plan."""
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 import pytest
@@ -81,31 +79,3 @@ def test_a_hub_alone_computes_everything_whatever_its_share(model: Model) -> Non
 def test_a_share_that_is_none_is_refused(model: Model, share: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         _native.Engine(model.native, 8).set_plan("even", share)
-
-
-@pytest.mark.parametrize("rows", [1, 5])
-def test_a_paced_worker_takes_its_time_for_each_row_and_changes_no_bit(tiny_model: TinyModel, rows: int) -> None:
-    """At least that long: how much longer is the machine's affair."""
-    model = open_model(tiny_model("Q4_0"))
-    pace_us = 20_000
-    cell = LocalCell(model, 1)
-    cell.workers = [_native.Worker(model.native, 1, pace_us)]
-    cell.workers[0].open(cell.session, 256, 1)
-    taken: list[float] = []
-    answer = cell.answer
-
-    def timed(index: int, message: bytes) -> bytes:
-        start = time.monotonic()
-        reply = answer(index, message)
-        taken.append(time.monotonic() - start)
-        return reply
-
-    cell.answer = timed  # type: ignore[method-assign]
-    assert np.array_equal(cell.engine.forward(0, TOKENS[:rows], True), alone(model, TOKENS[:rows]))
-    assert len(taken) == 2 * 3
-    assert min(taken) >= 0.99 * rows * pace_us / 1e6
-
-
-def test_a_negative_pace_is_refused(model: Model) -> None:
-    with pytest.raises(ValueError, match="pace"):
-        _native.Worker(model.native, 1, -1)
