@@ -107,7 +107,7 @@ def _work(name: str, work: Work | None, profile: Profile | None, link: Link | No
         "-" if own else str(work.late_requests),
         _half_by(work.late),
         "-" if own else str(work.stand_ins),
-        _percent(work.cache, 0),
+        _percent(work.cache),
         *sent_again,
     )
 
@@ -144,5 +144,6 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.{1 if value >= 10 else 2}f}"
 
 
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "-" if share is None else f"{100 * share:.{digits}f}%"
+def _percent(share: float | None) -> str:
+    """`5.1%`, `33%`."""
+    return "-" if share is None else f"{100 * share:.{0 if share == 0 or share >= 0.0995 else 1}f}%"
