@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_DOCUMENT = 64 * 1024
 """Bytes; a longer payload on a control topic is not even parsed."""
 
@@ -53,7 +53,7 @@ class DatagramPlace(Sealing, frozen=True, kw_only=True):
 class Lease(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/hub`, retained: the hub and the session that workers shall serve."""
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     session: _HEX64
     hub: _NAME
     model: ModelId
@@ -68,14 +68,14 @@ class Lease(Struct, frozen=True, kw_only=True):
 class Beat(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/hub/beat`, each second: the holder of the lease is alive."""
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     session: _HEX64
 
 
 class Profile(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/device/<name>/profile`, retained: what a worker is and what it is doing."""
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     name: _NAME
     incarnation: _HEX64
     isa: _TEXT
@@ -113,12 +113,43 @@ class Link(Struct, frozen=True, kw_only=True):
     reason: _TEXT = ""
 
 
-class Links(Struct, frozen=True, kw_only=True):
-    """`halo/<cell>/hub/links`, each second: how the hub reaches its workers."""
+LATE_BELOW_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Bounds of the counts of late requests by how late they were; the last count is of what was later than all."""
+Standing = Literal["stable", "probation", "away", "gone", "expelled"]
 
-    protocol: Literal[2] = 2
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What one device has done since the session began, and how it stands; the hub (`hub`) is one, too.
+
+    `share` is its part of all group results, `late` its late requests by how late (`LATE_BELOW_MS`), `never` those that
+    were never answered, `stand_ins` those that somebody else computed. `cache` is the part of the present sequence that
+    it has; `for_s` tells how long the `state` lasts.
+    """
+
+    name: _NAME
+    state: Standing = "stable"
+    reason: _TEXT = ""
+    for_s: _AMOUNT = 0
+    share: _SHARE = 0
+    group_results: _COUNT = 0
+    requests: _COUNT = 0
+    late_requests: _COUNT = 0
+    late: Annotated[list[_COUNT], Meta(max_length=len(LATE_BELOW_MS) + 1)] = []
+    never: _COUNT = 0
+    stand_ins: _COUNT = 0
+    probations: _COUNT = 0
+    filled_rows: _COUNT = 0
+    cache: _SHARE = 1
+    owed: _COUNT = 0
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/hub/links`, each second: how the hub reaches its workers, and what each device has done."""
+
+    protocol: Literal[3] = 3
     session: _HEX64
     links: Annotated[list[Link], Meta(max_length=64)]
+    work: Annotated[list[Work], Meta(max_length=65)] = []
 
 
 class BadDocument(Exception):

@@ -7,17 +7,19 @@ from typing import Any
 import msgspec
 
 from halo.cell.address import Address
-from halo.cell.messages import Link, Profile
+from halo.cell.ledger import HUB
+from halo.cell.messages import Link, Profile, Work
 from halo.cell.view import View
 from halo.cli.console import size, table
 
 
 def as_json(cell: str, view: View) -> dict[str, Any]:
-    """The cell as an object: the hub, the devices, and of each of these its link."""
+    """The cell as an object: the hub, the devices, of each its link and its work, and who takes part no more."""
     return {
         "cell": cell,
         "hub": None if view.lease is None else _hub(view),
         "devices": [_device(view, p) for _, p in sorted(view.roster.profiles.items())],
+        "gone": [_work(work) for name, work in view.work().items() if name not in (HUB, *view.roster.profiles)],
         "ignored": view.roster.ignored,
     }
 
@@ -33,6 +35,7 @@ def _hub(view: View) -> dict[str, Any]:
         "n_ctx": lease.n_ctx,
         "partials": lease.partials,
         "since": lease.since,
+        "work": None if (work := view.work().get(HUB)) is None else _work(work),
     }
 
 
@@ -51,6 +54,7 @@ def _device(view: View, profile: Profile) -> dict[str, Any]:
         "hub": view.lease.hub if serves and view.lease else "",
         "session": profile.session,
         "link": None if link is None else _fields(link),
+        "work": None if (work := view.work().get(profile.name)) is None else _work(work),
     }
 
 
@@ -98,6 +102,11 @@ def _row(device: dict[str, Any]) -> tuple[str, ...]:
 
 def _fields(link: Link) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(link).items() if key != "name"}
+
+
+def _work(work: Work) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(work)
+    return fields
 
 
 def _link(link: dict[str, Any] | None) -> str:
