@@ -210,8 +210,12 @@ class HubSession:
 
     def _links(self) -> Links:
         standings = self.members.standings()
-        links = [link_of(name, link, self._datagrams) for name, (_, link) in standings.items()]
         states = {name: state for name, (state, _) in standings.items()}
+        links = [
+            link_of(name, link, self._datagrams)
+            for name, (state, link) in standings.items()
+            if state["state"] not in ("gone", "expelled")
+        ]
         return Links(session=self.session, links=links, work=work_of(self.report(), states))
 
     async def _watch(self) -> None:

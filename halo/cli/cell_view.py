@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from halo.cell.ledger import HUB
 from halo.cell.messages import Link, Profile, Work
 from halo.cell.view import View
 from halo.cli.console import size, table
+from halo.words import shortened
 
 
 def as_json(cell: str, view: View) -> dict[str, Any]:
@@ -68,8 +70,8 @@ def as_text(cell: str, address: Address, view: View) -> str:
         rows: list[tuple[str, ...]] = [("NAME", "STATE", "MODEL", "ISA", "THREADS", "CORES", "MEMORY", "HUB", "LINK")]
         rows += [_row(device) for device in devices]
         lines += table(rows)
-        unreached = [d for d in devices if d["link"] and d["link"]["reason"]]
-        lines += [f"{d['name']} is not reached over udp: {d['link']['reason']}" for d in unreached]
+        links = (view.link(name) for name in sorted(view.roster.profiles))
+        lines += unreached(link for link in links if link is not None)
         lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
     lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
     return "\n".join(lines)
@@ -84,6 +86,18 @@ def hub_line(cell: str, view: View) -> str:
     alive = "" if view.beating else " (its heartbeat has stopped)"
     lease = view.lease
     return f"cell {cell}: hub {lease.hub}{alive}, model {lease.model.name}, session {lease.session}"
+
+
+def unreached(links: Iterable[Link]) -> list[str]:
+    """A sentence for each reason why datagrams do not reach some workers."""
+    by_reason: dict[str, list[str]] = {}
+    for link in links:
+        if link.reason:
+            by_reason.setdefault(link.reason, []).append(link.name)
+    return [
+        f"{shortened(names)} {'is' if len(names) == 1 else 'are'} not reached over udp: {reason}"
+        for reason, names in by_reason.items()
+    ]
 
 
 def _row(device: dict[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ from halo.cell.loop import errors_in_one_line
 from halo.cell.messages import LATE_BELOW_MS, Link, Profile, Work
 from halo.cell.topics import Topics
 from halo.cell.view import View, follow
-from halo.cli.cell_view import as_json, hub_line
+from halo.cli.cell_view import as_json, hub_line, unreached
 from halo.cli.console import say, size, table
 
 # Each table fits into 80 columns, with names of eight letters and IPv4.
@@ -56,14 +57,14 @@ def _picture(cell: str, address: Address) -> Callable[[View], None]:
 
     def show(view: View) -> None:
         nonlocal height
-        lines = picture(cell, address, view)
         if sys.stdout.isatty():
-            lines = fitting(lines, shutil.get_terminal_size().lines - 1)
+            terminal = shutil.get_terminal_size()
+            lines = fitting(picture(cell, address, view, terminal.columns), terminal.lines - 1)
             up = f"\x1b[{height}A" if height else ""
             text = f"{up}\r{_CLEAR_BELOW}{_NO_WRAP}" + "".join(f"{line}\n" for line in lines) + _WRAP
             height = len(lines)
         else:
-            text = "".join(f"{line}\n" for line in lines)
+            text = "".join(f"{line}\n" for line in picture(cell, address, view))
         sys.stdout.write(text)
         sys.stdout.flush()
 
@@ -77,8 +78,11 @@ def fitting(lines: list[str], most: int) -> list[str]:
     return [*lines[: max(most - 1, 0)], f"and {len(lines) - most + 1} more lines: the terminal is too small"]
 
 
-def picture(cell: str, address: Address, view: View) -> list[str]:
-    """The cell at this moment: what each device does, how each worker is reached, and why some are not over udp."""
+def picture(cell: str, address: Address, view: View, columns: int | None = None) -> list[str]:
+    """The cell at this moment: what each device does, how each worker is reached, and why some are not over udp.
+
+    Sentences are broken at so many columns; tables are not.
+    """
     now = time.strftime("%H:%M:%S")
     if not view.connected:
         return [f"{now}  the broker at {address} is away; trying to reach it again"]
@@ -91,8 +95,11 @@ def picture(cell: str, address: Address, view: View) -> list[str]:
     done = [_work(name, work.get(name), profiles.get(name), links[name]) for name in names]
     ways = [_link(link) for link in links.values() if link is not None]
     lines = [head, *table([_WORK, *done]), *(["", *table([_LINKS, *ways])] if ways else [])]
-    lines += [f"{link.name} is not reached over udp: {link.reason}" for link in links.values() if link and link.reason]
-    return lines + [f"{one.name} is {one.state}: {one.reason}" for one in work.values() if one.reason]
+    sentences = unreached(link for link in links.values() if link is not None)
+    sentences += [f"{one.name} is {one.state}: {one.reason}" for one in work.values() if one.reason]
+    if columns is not None:
+        sentences = [line for text in sentences for line in textwrap.wrap(text, columns, subsequent_indent="  ")]
+    return lines + sentences
 
 
 def _work(name: str, work: Work | None, profile: Profile | None, link: Link | None) -> tuple[str, ...]:

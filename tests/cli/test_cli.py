@@ -254,7 +254,8 @@ def test_the_prompt_can_be_piped_or_read_from_a_file(hub_extra, model, tmp_path)
 
 def test_workers_change_the_figures_and_not_the_text(hub_extra, model):
     alone = json.loads(halo("generate", "-m", model, *PROMPT, "-n", "12", "--json").stdout)
-    shared = json.loads(halo("generate", "-m", model, *PROMPT, "-n", "12", "--json", "--workers", "2", "--plan", "even").stdout)
+    what = ["generate", "-m", model, *PROMPT, "-n", "12", "--json", "--workers", "2", "--plan", "even"]
+    shared = json.loads(halo(*what).stdout)
     assert alone["text"] == shared["text"]
     assert (alone["workers"], shared["workers"]) == (0, 2)
     assert [d["name"] for d in shared["devices"]] == ["hub", "worker-1", "worker-2"]
@@ -263,6 +264,9 @@ def test_workers_change_the_figures_and_not_the_text(hub_extra, model):
     for key in ("tokens", "prompt_tokens", "tokens_per_s", "time_to_first_token_s", "model", "partials", "transport"):
         assert key in shared
     assert [d.get("link", {}).get("transport") for d in shared["devices"]] == [None, "udp", "udp"]
+    for device in shared["devices"]:
+        assert {"late_requests", "late", "never", "stand_ins", "probations", "filled_rows"} <= device.keys()
+    assert [(d.get("state"), d.get("cache")) for d in shared["devices"]] == [(None, None), *[("stable", 1.0)] * 2]
 
 
 def test_partials_plan_share_and_pace_are_options(hub_extra, model):
@@ -385,6 +389,9 @@ def test_a_worker_that_dies_in_the_middle_costs_a_line_and_no_text(hub_extra, mo
             assert line, "it ended"
         assert "the hub compute its groups" in line
         text += process.stdout.read(20)  # it goes on
+        worker.send_signal(signal.SIGCONT)
+        while number == signal.SIGSTOP and "worker pi2 is back after" not in (line := process.stderr.readline()):
+            assert line, "it ended"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
