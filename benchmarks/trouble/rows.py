@@ -28,10 +28,10 @@ HEAD = "| what | bar | found | held |\n| --- | --- | --- | --- |"
 
 @dataclass(frozen=True)
 class Run:
-    """What the command line asks for. Models: the demo model (stories), and one of TinyLlama's shape."""
+    """What the command line asks for. Models: the demo model (stories), and one of TinyLlama's shape, once asked for."""
 
     stories: Path
-    tinyllama: Path
+    tinyllama: Callable[[], Path]
     say: Callable[[str], None]
     faults: int
     minutes: float

@@ -125,7 +125,7 @@ def scenarios() -> dict[str, Scenario]:
 
     def survives(model: str, residency: str | None) -> Scenario:
         def play(run: Run) -> Iterator[Row]:
-            path, tokens = (run.stories, 36) if model == "stories" else (run.tinyllama, 9)
+            path, tokens = (run.stories, 36) if model == "stories" else (run.tinyllama(), 9)
             return _survives(run, model, path, tokens, residency)
 
         return play
