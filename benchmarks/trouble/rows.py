@@ -28,7 +28,7 @@ HEAD = "| what | bar | found | held |\n| --- | --- | --- | --- |"
 
 @dataclass(frozen=True)
 class Run:
-    """What the command line asks for. Models: the demo model (stories), and one of TinyLlama's shape, once asked for."""
+    """What the command line asks for. Models: the demo model (stories), and one of TinyLlama's shape."""
 
     stories: Path
     tinyllama: Callable[[], Path]

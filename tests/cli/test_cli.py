@@ -65,7 +65,8 @@ def broker():
 @pytest.fixture
 def worker(broker, model):
     """Slow enough for a text to last until somebody has looked at it."""
-    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2", "--pace", "3000"]
+    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", "pi2"]
+    command += ["--pace", "3000", "--pace-group", "50"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "started: model" in process.stderr.readline()
     assert "pi2 is in the cell 'halo'" in process.stderr.readline()
