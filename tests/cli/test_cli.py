@@ -63,7 +63,7 @@ def broker():
 @contextlib.contextmanager
 def slow_worker(broker, model, name):
     """Slow enough for a text to last until somebody has looked at it."""
-    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", name, "--pace", "3000"]
+    command = [*HALO, "worker", "--broker", broker, "-m", model, "--name", name, "--pace", "3000", "--pace-group", "50"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "started: model" in process.stderr.readline()
     assert f"{name} is in the cell 'halo'" in process.stderr.readline()
