@@ -55,7 +55,7 @@ class LocalCell:
             worker.open(self.session, n_ctx, 1)
         self.relay = _native.Relay(
             self.session,
-            self._post,
+            lambda messages: self._post(messages),
             max_message=max_message,
             re_request_s=re_request_s,
             patience_s=patience_s,
