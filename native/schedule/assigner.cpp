@@ -62,8 +62,10 @@ void EvenAssigner::deal(const Question& q, const std::vector<Candidate>& candida
       }
       if (found != holders) continue;
       const bool hub_holds = holds(candidates[0], g);
-      if (hub_holds && counts_[0] < own) to = 0;
-      if (to < 0) to = hub_holds ? 0 : slow_holder(candidates, g);
+      // The hub's share is spread over what the workers hold, lest those that share with it have less than others.
+      const bool hub_next = to < 0 || counts_[0] * (q.groups - own) <= counts_[to] * workers * own;
+      if (hub_holds && hub_next && (to < 0 || counts_[0] < own)) to = 0;
+      if (to < 0) to = slow_holder(candidates, g);
       masks[to] |= uint64_t{1} << g;
       ++counts_[to];
     }

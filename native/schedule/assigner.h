@@ -94,6 +94,10 @@ class BalancedAssigner : public Assigner {
   bool unchanged(const Memory& memory, size_t candidates) const;
   void recall(const Memory& memory);
   double find_best(int groups);
+  void toggle(int groups);
+  template <class Score>
+  void order_devices(Score score);
+  bool consider(uint64_t used, int groups);
   double attempt(uint64_t used, int groups);
   void begin(uint64_t used);
   void fill(uint64_t used, int groups);
@@ -116,6 +120,9 @@ class BalancedAssigner : public Assigner {
   std::vector<uint64_t> holders_;  // by group: the set of devices that may have it
   bool alike_ = true;              // every device may have every group
   Loads loads_, best_;
+  uint64_t best_used_ = 0;
+  double best_time_ = 0;
+  std::vector<int> order_;
   double hub_start_ = 0;  // with what the devices that are used cost the hub
 };
 

@@ -11,7 +11,8 @@ namespace {
 constexpr double kLongest = 60e6;     // a minute, as an error and as an allowance
 constexpr double kMargin = 1000;      // beyond the longest wait
 constexpr double kOverhead = 2000;    // of a stand-in, beside twice its time: the hub has own work to do
-constexpr double kConsidered = 0.95;  // quantile from which on errors are candidates
+constexpr double kConsidered = 0.90;  // quantile from which on errors are candidates
+constexpr double kWorthwhile = 10;    // saved for each request on average: less is no reason for a stand-in
 constexpr double kWasted = 0.5;       // of its time: how far a stand-in has to go on average when it is overtaken
 
 double time_of(double us) { return us > 0 ? std::min(us, kLongest) : 0; }  // not a number: 0
@@ -42,20 +43,24 @@ double Deadline::allowance(double predicted_us, double stand_in_us) {
 double Deadline::cheapest(double stand_in_us) const {
   std::array<float, kMemory> sorted = errors_;
   std::sort(sorted.begin(), sorted.begin() + count_);
-  double best = kLeast, least = std::numeric_limits<double>::infinity();
-  for (int i = static_cast<int>(kConsidered * count_); i < count_; ++i) {
+  const int first = static_cast<int>(kConsidered * count_);  // what is before it is waited for in any case
+  std::array<double, kMemory> deadlines, costs;
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = first; i < count_; ++i) {
     // Between this error and the next, so that one like it is still waited for.
     const double gap = i + 1 < count_ ? (double{sorted[i + 1]} - sorted[i]) / 2 : kMargin;
-    const double deadline = std::max(kLeast, sorted[i] + std::min(gap, kMargin));
-    const double stood_in = deadline + 2 * stand_in_us + kOverhead;
-    double cost = 0;  // only of those among the candidates: the others are waited for in any case
-    for (int j = static_cast<int>(kConsidered * count_); j < count_; ++j) {
+    deadlines[i] = std::max(kLeast, sorted[i] + std::min(gap, kMargin));
+    const double stood_in = deadlines[i] + 2 * stand_in_us + kOverhead;
+    costs[i] = 0;
+    for (int j = first; j < count_; ++j) {
       const double late = sorted[j];
-      cost += late <= deadline ? late : std::min(late + kWasted * stand_in_us, stood_in);
+      costs[i] += late <= deadlines[i] ? late : std::min(late + kWasted * stand_in_us, stood_in);
     }
-    if (cost <= least) least = cost, best = deadline;  // of two that cost the same, the one with fewer stand-ins
+    least = std::min(least, costs[i]);
   }
-  return std::min(best, kLongest);
+  int last = count_ - 1;  // of those that are about as cheap the one with the fewest stand-ins
+  while (costs[last] > least + kWorthwhile * count_) --last;
+  return std::min(deadlines[last], kLongest);
 }
 
 }  // namespace halo

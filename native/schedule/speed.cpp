@@ -14,7 +14,7 @@ constexpr double kUnusual = 0.405;      // log(1.5)
 constexpr double kMostLog = 2.773;      // log(16): factors beyond it are no measurement
 constexpr double kNoise = 0.15;         // logs of about this size are noise
 constexpr double kGain = 0.25;
-constexpr double kOutlier = 3;     // times the prediction: what is beyond it counts as this
+constexpr double kOutlier = 3;     // times what the line says: whatever is beyond it moves the line as this does
 constexpr double kLongest = 60e6;  // a minute
 constexpr double kPrior =
     1.0 / 64;  // weight of "a request costs nothing before its first group", in shares of all samples
@@ -47,7 +47,7 @@ void Speed::sample(int kind, int groups, double took_us) {
     return;
   }
   const bool unusual = std::fabs(log_factor_) > kUnusual;
-  fit.add(n, std::min(took, kOutlier * expected * std::max(factor(), 1.0)), unusual ? kDisturbed : 1);
+  fit.add(n, std::min(took, kOutlier * expected), unusual ? kDisturbed : 1);
   follow(took / expected);
 }
 

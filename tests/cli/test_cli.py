@@ -67,10 +67,12 @@ def slow_worker(broker, model, name):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert "started: model" in process.stderr.readline()
     assert f"{name} is in the cell 'halo'" in process.stderr.readline()
-    yield process
-    process.kill()
-    process.wait()
-    process.stderr.close()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 @pytest.fixture
