@@ -28,7 +28,9 @@ class Ours:
     """HALO alone, without workers."""
 
     def __init__(self, path: Path, n_ctx: int, threads: int) -> None:
-        self._engine = _native.Engine(open_model(path).native, n_ctx, threads=threads)
+        model = open_model(path).native
+        model.load()
+        self._engine = _native.Engine(model, n_ctx, threads=threads)
 
     def feed(self, tokens: Tokens) -> None:
         self._engine.forward(0, tokens)

@@ -70,6 +70,7 @@ def bench_model(
     """Measure a model file; with `context`, also the time per token after so many positions; with `processes`, also
     that of so many processes at once."""
     model = open_model(path)
+    model.native.load()
     tokens = np.random.default_rng(0).integers(3, model.spec.vocab, PROMPT + context).astype(np.int32)
     results = []
     for n in threads:

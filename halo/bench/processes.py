@@ -36,7 +36,7 @@ class Processes(TypedDict):
 
 
 class Memory(TypedDict):
-    """Bytes that stay in memory once a model is open, against those of the packed weights in the file."""
+    """Bytes that stay in memory once a model is loaded, against those of the packed weights in the file."""
 
     resident: int
     weights: int
@@ -98,6 +98,7 @@ def _resident_now() -> int:
 def _open_alone(path: Path, grown: SimpleQueue[int]) -> None:
     before = _resident_now()
     model = open_model(path)
+    model.native.load()
     grown.put(_resident_now() - before)
     del model
 
@@ -116,7 +117,7 @@ def _packed_bytes(model: Model) -> int:
 
 
 def bench_memory(path: Path) -> Memory | None:
-    """Open the model in a process of its own and see what it holds; None where the system does not tell."""
+    """Load the model in a process of its own and see what it holds; None where the system does not tell."""
     if not _STATUS.exists():
         return None
     context = multiprocessing.get_context("spawn")

@@ -1,8 +1,11 @@
 // Opening a model: from its mapped file, a table of tensors and a grid.
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "engine/shards.h"
 #include "kernels/kernels.h"
 
 namespace halo {
@@ -73,9 +76,67 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
   model->finish();
   // A map of the file that was opened for reading: pages that were packed can be given back.
   const bool mapped = view->readonly && py::isinstance(py_file, py::module_::import("mmap").attr("mmap"));
-  py::gil_scoped_release release;
-  model->pack(kernels(), mapped);
+  model->lay_out(kernels(), mapped);
   return model;
+}
+
+// (attention mask, MLP mask) of each layer
+using Masks = std::vector<std::pair<uint64_t, uint64_t>>;
+
+Masks to_python(const std::vector<LayerMasks>& masks) {
+  Masks out;
+  for (const LayerMasks& m : masks) out.emplace_back(m.attention, m.mlp);
+  return out;
+}
+
+std::vector<LayerMasks> from_python(const Model& model, const Masks& masks) {
+  const std::vector<LayerMasks> all = all_masks(model);
+  if (masks.size() != all.size()) throw std::invalid_argument("the masks do not have one entry per layer");
+  std::vector<LayerMasks> out;
+  for (size_t l = 0; l < masks.size(); ++l) {
+    out.push_back({masks[l].first, masks[l].second});
+    if ((out[l].attention & ~all[l].attention) != 0 || (out[l].mlp & ~all[l].mlp) != 0) {
+      throw std::invalid_argument("layer " + std::to_string(l) + " does not have all of these groups");
+    }
+  }
+  return out;
+}
+
+// Without the GIL, which a call of `progress` takes: not more often than it can be seen.
+void load(const Model& model, const std::optional<Masks>& masks, const std::optional<py::function>& progress,
+          bool output) {
+  using Clock = std::chrono::steady_clock;
+  const std::vector<LayerMasks> wanted = masks ? from_python(model, *masks) : all_masks(model);
+  auto next = Clock::now();
+  const auto tell = [&](size_t done, size_t total) {
+    if (Clock::now() < next && done < total) return;
+    check_signals();
+    if (progress) {
+      const py::gil_scoped_acquire gil;
+      (*progress)(done, total);
+    }
+    next = Clock::now() + std::chrono::milliseconds(100);
+  };
+  const py::gil_scoped_release release;
+  model.residency->load(wanted, output, tell);
+}
+
+Masks resident(const Model& model) {
+  Masks masks;
+  for (int l = 0; l < model.spec.layers; ++l) {
+    masks.emplace_back(model.residency->resident(l, Part::Attention), model.residency->resident(l, Part::Mlp));
+  }
+  return masks;
+}
+
+Masks checked_shard_masks(const Model& model, int index, int of) {
+  if (of < 1 || index < 0 || index >= of) throw std::invalid_argument("there is no such shard");
+  return to_python(shard_masks(model, index, of));
+}
+
+Masks checked_share_masks(const Model& model, double share) {
+  if (!(share >= 0 && share <= 1)) throw std::invalid_argument("a share must be from 0 to 1");
+  return to_python(share_masks(model, share));
 }
 
 }  // namespace
@@ -83,7 +144,17 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A model's weights in its mapped file.")
       .def(py::init(&make_model), py::arg("file"), py::arg("spec"), py::arg("tensors"), py::arg("head_groups"),
-           py::arg("neuron_groups"));
+           py::arg("neuron_groups"))
+      .def("load", &load, py::arg("masks") = py::none(), py::arg("progress") = py::none(), py::kw_only(),
+           py::arg("output") = true, "Packs groups, all by default; what is not loaded is packed when it is needed.")
+      .def(
+          "forget", [](const Model& model) { model.residency->forget(); }, py::call_guard<py::gil_scoped_release>(),
+          "Gives all packed weights back; nobody may compute meanwhile.")
+      .def("resident", &resident, "The groups in memory: (attention mask, MLP mask) of each layer.");
+  m.def("shard_masks", &checked_shard_masks, py::arg("model"), py::arg("index"), py::arg("of"),
+        "The groups of an even shard of a model: (attention mask, MLP mask) of each layer.");
+  m.def("share_masks", &checked_share_masks, py::arg("model"), py::arg("share"),
+        "The first groups of each layer, so many of all.");
 }
 
 }  // namespace halo

@@ -15,7 +15,7 @@ constexpr size_t kHugeFrom = 2 * kHugePage;  // less is not worth the address sp
 
 }  // namespace
 
-Memory::Memory(size_t bytes) {
+Memory::Memory(size_t bytes, Pages pages) {
   if (bytes == 0) return;
   const bool huge = bytes >= kHugeFrom;
   mapped_ = bytes + (huge ? kHugePage : 0);  // room to begin at a huge page; what is never touched is no memory
@@ -25,11 +25,34 @@ Memory::Memory(size_t bytes) {
     throw std::bad_alloc();
   }
   if (!huge) return;
-  taken_ = (kHugePage - reinterpret_cast<uintptr_t>(mapping_) % kHugePage) % kHugePage;
+  skipped_ = (kHugePage - reinterpret_cast<uintptr_t>(mapping_) % kHugePage) % kHugePage;
+  if (pages == Pages::Huge) {
+    use_huge_pages(begin(), begin() + bytes);
+  } else {
+    use_small_pages();
+  }
+}
+
+// Advice: without it things are only slower. The ends, less than a huge page, keep small ones.
+void Memory::use_huge_pages(uint8_t* begin, uint8_t* end) {
 #ifdef MADV_HUGEPAGE
-  // Advice: without it things are only slower. The end, less than a huge page, keeps small ones.
-  madvise(static_cast<uint8_t*>(mapping_) + taken_, bytes, MADV_HUGEPAGE);
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = reinterpret_cast<uintptr_t>(end) / kHugePage * kHugePage;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
+}
+
+// Where the system gives huge pages to whoever does not refuse them.
+void Memory::use_small_pages() {
+#ifdef MADV_NOHUGEPAGE
+  if (mapping_ != nullptr) madvise(mapping_, mapped_, MADV_NOHUGEPAGE);
+#endif
+}
+
+void Memory::give_back() {
+  if (mapping_ == nullptr) return;
+  madvise(mapping_, mapped_, MADV_DONTNEED);
+  use_small_pages();
 }
 
 Memory::~Memory() {
@@ -39,11 +62,12 @@ Memory::~Memory() {
 void Memory::swap(Memory& other) noexcept {
   std::swap(mapping_, other.mapping_);
   std::swap(mapped_, other.mapped_);
+  std::swap(skipped_, other.skipped_);
   std::swap(taken_, other.taken_);
 }
 
 uint8_t* Memory::take(size_t bytes) {
-  uint8_t* p = static_cast<uint8_t*>(mapping_) + taken_;
+  uint8_t* p = taken();
   taken_ += aligned(bytes);
   return p;
 }

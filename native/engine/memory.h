@@ -10,8 +10,11 @@ namespace halo {
 
 class Memory {
  public:
+  // Small ones bring in no neighbours when they are touched first.
+  enum class Pages { Huge, Small };
+
   Memory() = default;
-  explicit Memory(size_t bytes);  // throws std::bad_alloc
+  explicit Memory(size_t bytes, Pages pages = Pages::Huge);  // throws std::bad_alloc
   ~Memory();
   Memory(Memory&& other) noexcept { swap(other); }
   Memory& operator=(Memory&& other) noexcept {
@@ -24,12 +27,21 @@ class Memory {
 
   // The next aligned(bytes) of it; the caller keeps within what was asked for.
   uint8_t* take(size_t bytes);
+  uint8_t* begin() const { return static_cast<uint8_t*>(mapping_) + skipped_; }
+  uint8_t* taken() const { return begin() + taken_; }  // the end of what was taken
+
+  // Huge pages for those that lie wholly in here, from when they are touched first on.
+  static void use_huge_pages(uint8_t* begin, uint8_t* end);
+
+  // Everything is zero again, on small pages, and no memory.
+  void give_back();
 
  private:
   void swap(Memory& other) noexcept;
+  void use_small_pages();
 
   void* mapping_ = nullptr;
-  size_t mapped_ = 0, taken_ = 0;
+  size_t mapped_ = 0, skipped_ = 0, taken_ = 0;
 };
 
 // For scratch that vectors read: a load that crosses cache lines counts twice.

@@ -2,9 +2,8 @@
 #include "engine/model.h"
 
 #include <stdexcept>
-#include <utility>
 
-#include "engine/pack.h"
+#include "engine/residency.h"
 
 namespace halo {
 
@@ -89,32 +88,8 @@ void Model::finish() {
   }
 }
 
-void Model::pack(const Kernels& kernels, bool release) {
-  std::vector<std::pair<Tensor, std::vector<Tensor*>>> all;  // of the file, and what it becomes
-  const auto whole = [&](Tensor& t) { all.push_back({t, {&t}}); };
-  const auto by_columns = [&](const Tensor& t, const Bounds& bounds, int per_unit, std::vector<Tensor>& groups) {
-    all.push_back({t, {}});
-    groups.resize(bounds.size() - 1);
-    for (size_t g = 0; g < groups.size(); ++g) {
-      groups[g] = columns_of(t, bounds[g] * per_unit, bounds[g + 1] * per_unit);
-      all.back().second.push_back(&groups[g]);
-    }
-  };
-  whole(output);
-  for (Layer& l : layers) {
-    for (Tensor* t : {&l.wq, &l.wk, &l.wv, &l.gate, &l.up}) whole(*t);
-    by_columns(l.wo, l.head_groups, spec.heads_per_kv() * spec.head_dim, l.wo_groups);
-    by_columns(l.down, l.neuron_groups, 1, l.down_groups);
-  }
-  size_t total = 0;
-  for (const auto& [plain, parts] : all) {
-    for (const Tensor* t : parts) total += packed_bytes(*t, kernels);
-  }
-  packed = Memory(total);
-  for (const auto& [plain, parts] : all) {
-    for (Tensor* t : parts) *t = halo::pack(*t, kernels, packed);
-    if (release && packed_bytes(plain, kernels) != 0) release_pages(plain.data, plain.bytes());
-  }
+void Model::lay_out(const Kernels& kernels, bool release) {
+  residency = std::make_shared<Residency>(*this, kernels, release);
 }
 
 }  // namespace halo

@@ -6,18 +6,18 @@
 #include <string>
 #include <vector>
 
-#include "engine/memory.h"
 #include "kernels/kernels.h"
 
 namespace halo {
 
-// A weight matrix: y = W x with W (rows, cols); rows as they lie in the file until `pack`. A vector is one row of F32.
+// A weight matrix: y = W x with W (rows, cols); rows as they lie in the file until `lay_out`. A vector is one row of
+// F32.
 struct Tensor {
   Type type = Type::F32;
   int64_t rows = 0, cols = 0;
   const uint8_t* data = nullptr;
   size_t panel_bytes = 0;            // from one panel of rows to the next; a row, while there is no product
-  const Product* product = nullptr;  // set by `pack`: how a kernel variant keeps and multiplies it
+  const Product* product = nullptr;  // set by `lay_out`: how a kernel variant keeps and multiplies it
 
   const uint8_t* row(int64_t r) const { return data + r * panel_bytes; }  // not of a packed tensor
   const float* f32() const { return reinterpret_cast<const float*>(data); }
@@ -63,21 +63,23 @@ struct Layer {
   Type input(Part part) const { return part == Part::Attention ? attention_input : mlp_input; }
 };
 
+class Residency;
+
 struct Model {
   Spec spec;
   Tensor embedding;    // (vocab, d), never packed: it is looked up by rows
   Tensor output_norm;  // (d)
   Tensor output;       // (vocab, d)
   std::vector<Layer> layers;
-  std::shared_ptr<void> file;  // keeps the mapping alive
-  Memory packed;
+  std::shared_ptr<void> file;            // keeps the mapping alive
+  std::shared_ptr<Residency> residency;  // which of the weights are packed
 
   // Checks every shape, the blocks and the grid, and fills the derived fields; throws std::invalid_argument.
   void finish();
 
-  // Packs every matrix for `kernels`. With `release`, the pages of `file` that were packed are given back: `file`
-  // must then be a mapping of a file that nobody writes to.
-  void pack(const Kernels& kernels, bool release);
+  // Gives every matrix its place, packed for `kernels`; `residency` packs what is asked for. With `release`, pages of
+  // `file` are given back once they are packed: `file` must then be a mapping of a file that nobody writes to.
+  void lay_out(const Kernels& kernels, bool release);
 };
 
 }  // namespace halo

@@ -30,19 +30,30 @@ size_t packed_bytes(const Tensor& plain, const Kernels& kernels) {
   return Memory::aligned(panel_bytes(plain, product) * panels(plain, product));
 }
 
-Tensor pack(const Tensor& plain, const Kernels& kernels, Memory& memory) {
+std::pair<Tensor, uint8_t*> lay_out(const Tensor& plain, const Kernels& kernels, Memory& memory) {
   Tensor packed = plain;
   const Product& product = *kernels.product(plain.type);
   packed.product = &product;
-  if (product.pack == nullptr) return packed;
+  if (product.pack == nullptr) return {packed, nullptr};
   packed.panel_bytes = panel_bytes(plain, product);
   uint8_t* out = memory.take(packed.panel_bytes * panels(plain, product));
   packed.data = out;
+  return {packed, out};
+}
+
+size_t panels(const Tensor& packed) { return panels(packed, *packed.product); }
+
+void pack_panel(const Tensor& plain, const Tensor& packed, size_t panel, uint8_t* out) {
+  const Product& product = *packed.product;
+  const int64_t first = static_cast<int64_t>(panel) * product.panel;
+  const int rows = static_cast<int>(std::min<int64_t>(product.panel, plain.rows - first));
   const int blocks = static_cast<int>(plain.cols / info(plain.type).block);
-  for (int64_t r = 0; r < plain.rows; r += product.panel, out += packed.panel_bytes) {
-    const int rows = static_cast<int>(std::min<int64_t>(product.panel, plain.rows - r));
-    product.pack(plain.row(r), plain.panel_bytes, rows, blocks, out);
-  }
+  product.pack(plain.row(first), plain.panel_bytes, rows, blocks, out + panel * packed.panel_bytes);
+}
+
+Tensor pack(const Tensor& plain, const Kernels& kernels, Memory& memory) {
+  const auto [packed, out] = lay_out(plain, kernels, memory);
+  for (size_t p = 0; out != nullptr && p < panels(packed); ++p) pack_panel(plain, packed, p, out);
   return packed;
 }
 

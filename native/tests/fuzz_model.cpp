@@ -36,7 +36,7 @@ std::shared_ptr<const Model> tiny_model() {
     l.neuron_groups = {0, 32, 64};
     m->layers.push_back(l);
     m->finish();
-    m->pack(kernels(), false);
+    m->lay_out(kernels(), false);
     return m;
   }();
   return model;

@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "engine/engine.h"
 #include "engine/error.h"
+#include "engine/shards.h"
 #include "tests/guarded.h"
 #include "tests/tiny_model.h"
 #include "wire/relay.h"
@@ -74,19 +76,20 @@ void shared(const std::shared_ptr<Model>& model, PartialFormat format, bool host
     workers.back()->open(kSession, kContext, 1);
   }
   Relay* to = nullptr;
-  const auto post = [&](Relay::Outgoing outgoing) {
+  const auto post = [&](Outgoing outgoing) {
     for (const auto& [i, attempt, message] : outgoing) {
       const Bytes answer = ask(*workers[i], message);
       const Bytes sent = hostile && drawn() % 4 == 0 ? damaged(answer) : answer;
-      to->deliver(i, sent.data(), sent.size());
-      to->deliver(i, answer.data(), answer.size());
+      to->deliver(i, sent);
+      to->deliver(i, answer);
       seen.push_back(message);
     }
   };
-  const auto relay = std::make_shared<Relay>(kSession, 2, post, RelayOptions{4096, 0.02, 0.1});
+  const auto relay = std::make_shared<Relay>(kSession, post, RelayOptions{4096, 0.02, 0.1});
   to = relay.get();
   Engine engine(model, kContext, 1, 1, format);
   engine.attach(relay);
+  for (int i = 0; i < 2; ++i) relay->join({});
   engine.set_assigner(std::make_unique<RandomAssigner>(drawn()));
   try {
     forward(engine, 34);
@@ -94,6 +97,21 @@ void shared(const std::shared_ptr<Model>& model, PartialFormat format, bool host
   } catch (const Error&) {  // a worker that answered nonsense is expelled, or its numbers are not finite
     if (!hostile) throw;
   }
+}
+
+// Threads that load different shards while one computes; then a model that gave its memory back and holds a part.
+void partly(const Types& types) {
+  const std::shared_ptr<Model> model = tiny_model(types);
+  Residency& residency = *model->residency;
+  std::vector<std::thread> loading;
+  for (int i = 0; i < 3; ++i) {
+    loading.emplace_back([&, i] { residency.load(shard_masks(*model, i, 3), i == 0, [](size_t, size_t) {}); });
+  }
+  alone(model);
+  for (std::thread& thread : loading) thread.join();
+  residency.forget();
+  residency.load(shard_masks(*model, 1, 2), false, [](size_t, size_t) {});
+  alone(model);
 }
 
 void hostile_requests(const std::shared_ptr<Model>& model, const std::vector<Bytes>& seen) {
@@ -116,6 +134,7 @@ void run_models() {
   for (const Types& types : kTypes) {
     const std::shared_ptr<Model> model = tiny_model(types);
     alone(model);
+    partly(types);
     std::vector<Bytes> seen;
     shared(model, PartialFormat::Fixed, false, seen);
     shared(model, PartialFormat::F32, false, seen);

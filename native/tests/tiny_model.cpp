@@ -103,7 +103,7 @@ std::shared_ptr<Model> tiny_model(const Types& types) {
   }
   model->file = buffers;
   model->finish();
-  model->pack(kernels(), false);
+  model->lay_out(kernels(), false);
   return model;
 }
 

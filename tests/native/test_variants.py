@@ -61,6 +61,7 @@ def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before = resident()
 model = open_model(sys.argv[1])
+model.native.load()
 print(resident() - before)
 """
 

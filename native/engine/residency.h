@@ -1,0 +1,98 @@
+// What of a model's matrices is in memory, packed for one kernel variant: groups come when they are loaded or first
+// asked for.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/memory.h"
+#include "engine/model.h"
+
+namespace halo {
+
+// The groups of one layer, or those that a device holds of it.
+struct LayerMasks {
+  uint64_t attention = 0, mlp = 0;
+
+  uint64_t of(Part part) const { return part == Part::Attention ? attention : mlp; }
+};
+
+// The memory of all matrices is laid out at once; pages that nobody touches are none. May be used by several threads.
+class Residency {
+ public:
+  // Of the bytes to be packed; called between groups.
+  using Progress = std::function<void(size_t done, size_t total)>;
+
+  // Points the model's matrices to where they will be. With `release`, pages of the file are given back once they are
+  // packed: `model.file` must then be a mapping of a file that nobody writes to.
+  Residency(Model& model, const Kernels& kernels, bool release);
+
+  // Makes these groups' weights ready, and what all groups of the part need (k and v): nothing where they are.
+  void ensure(int layer, Part part, uint64_t mask) { ensure(of(layer, part), mask); }
+  void ensure_output() { ensure(output_, 0); }  // the head, which the hub alone computes
+
+  uint64_t resident(int layer, Part part) const { return of(layer, part).resident.load(std::memory_order_acquire); }
+
+  // Ensures the groups of `masks`, one entry a layer, and with `output` the head. What `progress` throws stops it
+  // between two groups; those before it stay.
+  void load(const std::vector<LayerMasks>& masks, bool output, const Progress& progress);
+
+  // Gives everything back. Nobody may compute meanwhile.
+  void forget();
+
+ private:
+  struct Matrix {              // packed in panels of rows; a panel may belong to two groups
+    Tensor plain;              // in the file
+    Tensor* used;              // what the engine multiplies with
+    uint8_t* out = nullptr;    // where it is packed; null where rows stay as they are in the file
+    std::vector<bool> packed;  // (panels)
+  };
+  struct Region {  // a part of a layer
+    std::atomic<uint64_t> resident{0};
+    std::atomic<bool> begun{false};  // what all groups need is there
+    std::mutex mutex;                // held to pack; guards the panels' marks
+    std::vector<Matrix> always;      // k and v; the head
+    std::vector<Matrix> by_rows;     // q; gate and up
+    Bounds rows;                     // of the groups in them
+    std::vector<Matrix> by_columns;  // o; down: one a group
+    std::vector<Tensor> file;        // what is read to pack them
+
+    // One load, which orders what was packed before it is read.
+    bool has(uint64_t mask) const {
+      if (mask == 0) return begun.load(std::memory_order_acquire);
+      return (mask & ~resident.load(std::memory_order_acquire)) == 0;
+    }
+  };
+  // Called between groups, with no lock held, with the bytes of the last one; may throw to stop.
+  using Step = std::function<void(size_t)>;
+  struct Panels {
+    size_t begin, end;
+  };
+
+  void ensure(Region& region, uint64_t mask) {
+    if (!region.has(mask)) fetch(region, mask, {});
+  }
+  void fetch(Region& region, uint64_t mask, const Step& step);
+  void begin(Region& region);
+  void use_huge_pages(const Region& region, uint64_t missing);
+  void give_back(const Region& region) const;
+  static void pack(Matrix& matrix, Panels panels);
+  static Panels panels_of(const Matrix& matrix, const Bounds& rows, int group);
+  static size_t bytes_of(const Region& region, uint64_t missing);
+  std::vector<Matrix*> all();
+
+  Region& of(int layer, Part part) { return *regions_[2 * layer + (part == Part::Mlp)]; }
+  const Region& of(int layer, Part part) const { return *regions_[2 * layer + (part == Part::Mlp)]; }
+
+  bool release_;
+  Memory memory_;
+  uint8_t* layers_begin_ = nullptr;  // the head lies before them
+  Region output_;
+  std::vector<std::unique_ptr<Region>> regions_;  // attention and MLP of each layer
+};
+
+}  // namespace halo
