@@ -33,7 +33,7 @@ def main() -> int:
         return 0 if args.list else 2
     run = Run(
         stories=args.stories or demo_model(),
-        tinyllama=args.tinyllama or _tinyllama(),
+        tinyllama=lambda: args.tinyllama or _tinyllama(),
         say=_say if args.verbose else lambda line: None,
         faults=args.faults,
         minutes=args.minutes,

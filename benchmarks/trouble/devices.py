@@ -12,13 +12,13 @@ from benchmarks.trouble.rows import Row, Run, Scenario
 from benchmarks.trouble.stage import Scene, Stage
 
 _CABLE = Conditions()  # no delay but the machine's: the kernel carries the frames
-_PACE_GROUP_US = 1000  # TinyLlama's shape has 792 groups: 0.8 s a token for one device
+_PACE_GROUP_US = 500  # TinyLlama's shape has 792 groups: 0.4 s a token for one device
 _BARS = {1: None, 2: 1.8, 4: 3.0}
 
 
 def _unequal(run: Run) -> Iterator[Row]:
     """The hub has 30% of a core, its one worker 10%; `even` counts the hub as one of two."""
-    scene = Scene(run.tinyllama, workers=1, conditions=_CABLE, pace_us=0, hub_share=None, n_ctx=256)
+    scene = Scene(run.tinyllama(), workers=1, conditions=_CABLE, pace_us=0, hub_share=None, n_ctx=256)
     with Stage(scene, run.say) as stage:
         stage.set_plan("auto")  # before the quotas: where there is no such plan, nothing was waited for
         with quotas({os.getpid(): 0.3, stage.workers[1].pid: 0.1}):
@@ -37,7 +37,7 @@ def _unequal(run: Run) -> Iterator[Row]:
 def _seconds_a_token(run: Run, devices: int, *, pace_group_us: int = 0, share: float | None = None) -> float:
     """The median, with a hub and so many workers less one."""
     scene = Scene(
-        run.tinyllama,
+        run.tinyllama(),
         workers=devices - 1,
         conditions=_CABLE,
         pace_us=0,

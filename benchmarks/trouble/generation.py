@@ -26,6 +26,7 @@ class Run:
     tokens: list[int] = field(default_factory=list)
     bits: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    cancelled: int = 0
 
     @property
     def median(self) -> float:
@@ -60,8 +61,8 @@ def generate(
         try:
             logits = engine.forward(_SLOT, np.array([token], np.int32))
         except HaloError:
-            retries -= 1
-            if retries < 0 or engine.n_past(_SLOT) != PROMPT + number:
+            run.cancelled += 1
+            if run.cancelled > retries or engine.n_past(_SLOT) != PROMPT + number:
                 raise
             logits = engine.forward(_SLOT, np.array([token], np.int32))
         run.times.append(time.perf_counter() - start)

@@ -36,6 +36,10 @@ class Player:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
         self._process = subprocess.Popen(
@@ -49,7 +53,7 @@ class Player:
             self._process.wait()
 
     def signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.runs and self._process is not None:
             os.kill(self._process.pid, number)
 
     def tell(self, line: str) -> None:

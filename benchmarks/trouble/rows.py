@@ -31,7 +31,7 @@ class Run:
     """What the command line asks for. Models: the demo model (stories), and one of TinyLlama's shape."""
 
     stories: Path
-    tinyllama: Path
+    tinyllama: Callable[[], Path]
     say: Callable[[str], None]
     faults: int
     minutes: float

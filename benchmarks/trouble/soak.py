@@ -75,7 +75,15 @@ def _told(pauses: list[float], usages: list[Usage], wrong: int, gone: list[int])
         f"{end.resident >> 20} MiB, files {warm.files} -> {end.files}, threads {warm.threads} -> {end.threads}; "
         f"pauses {ms(early)} (first third) -> {ms(late)} (last), the longest {ms(max(pauses))}",
         not wrong and not gone and not leaks and not grows,
-        {"faults": len(pauses), "early_ms": 1e3 * early, "late_ms": 1e3 * late, "longest_ms": 1e3 * max(pauses)},
+        {
+            "same": not wrong,
+            "back": not gone,
+            "leaks": leaks,
+            "faults": len(pauses),
+            "early_ms": 1e3 * early,
+            "late_ms": 1e3 * late,
+            "longest_ms": 1e3 * max(pauses),
+        },
     )
 
 

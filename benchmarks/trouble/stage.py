@@ -20,7 +20,7 @@ from benchmarks.trouble.players import BrokerPlayer, WorkerPlayer
 from halo.cell import native as native_module
 from halo.cell.hub import Cell
 from halo.errors import HaloError
-from halo.model import open_model
+from halo.model import Model, open_model
 
 GOOD = Conditions(delay_us=2000)
 
@@ -104,20 +104,13 @@ class Stage:
             self._stack.callback(player.leave)
             self.direct(player.start)
         self.settle()
-        how: dict[str, Any] = {} if scene.residency is None else {"residency": scene.residency}
-        self.cell: Cell = self._stack.enter_context(
-            Cell.open(
-                model,
-                workers=scene.workers,
-                broker=self.broker.url,
-                n_ctx=scene.n_ctx,
-                plan=scene.plan,
-                hub_share=scene.hub_share,
-                native=None if scene.stand_ins else _without_stand_ins(),
-                log=self._say,
-                **how,
-            )
-        )
+        try:
+            self.cell = self._stack.enter_context(self._open_cell(model))
+        except HaloError:
+            for worker in self.workers.values():
+                if not worker.runs:
+                    raise HaloError(f"{worker.name} has ended: {worker.last_words()}") from None
+            raise
         self.engine = self.cell.engine
         self.vocab = model.spec.vocab
         if scene.hub_pace_group_us:
@@ -126,6 +119,21 @@ class Stage:
         timer.daemon = True
         timer.start()
         self._stack.callback(timer.cancel)
+
+    def _open_cell(self, model: Model) -> Cell:
+        scene = self.scene
+        how: dict[str, Any] = {} if scene.residency is None else {"residency": scene.residency}
+        return Cell.open(
+            model,
+            workers=scene.workers,
+            broker=self.broker.url,
+            n_ctx=scene.n_ctx,
+            plan=scene.plan,
+            hub_share=scene.hub_share,
+            native=None if scene.stand_ins else _without_stand_ins(),
+            log=self._say,
+            **how,
+        )
 
     def _stop_it(self) -> None:
         self._overrun = True

@@ -111,7 +111,8 @@ void bind_engine(py::module_& m) {
             e.set_assigner(assigner_of(plan, hub_share, seed));
           },
           py::arg("plan"), py::arg("hub_share") = py::none(), py::arg("seed") = 0,
-          "auto: all devices finish together; even: equal shares, the hub's is as given or a worker's; random: for tests.")
+          "auto: all devices finish together; even: equal shares, the hub's is as given or a worker's; random: for "
+          "tests.")
       .def(
           "pace",
           [](Engine& e, int per_request_us, int per_group_us) { set_pace(e.pace(), per_request_us, per_group_us); },

@@ -25,8 +25,8 @@ struct DeviceCounters {
   uint64_t stand_ins = 0;                           // its requests that somebody else had to compute
   uint64_t never = 0;                               // and those of them that it never answered
   uint64_t probations = 0;
-  uint64_t filled_rows = 0;           // cache rows that were copied to it
-  double took_us = 0, link_us = 0;    // smoothed: a request's time there, and on the way there and back
+  uint64_t filled_rows = 0;         // cache rows that were copied to it
+  double took_us = 0, link_us = 0;  // smoothed: a request's time there, and on the way there and back
 };
 
 struct ExchangeCounters {

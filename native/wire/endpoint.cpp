@@ -272,7 +272,8 @@ void Endpoint::take(Received& received, std::vector<std::pair<int, Bytes>>& comp
     const size_t size = received.headers[i].msg_len;
     uint32_t id = 0;
     if (size >= kClearBytes) std::memcpy(&id, received.bytes[i], sizeof id);
-    const auto found = std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) { return p && p->channel.id() == id; });
+    const auto found =
+        std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) { return p && p->channel.id() == id; });
     if (size < kClearBytes || found == peers_.end()) {
       ++foreign_;
       continue;

@@ -110,7 +110,7 @@ class Endpoint {
   std::atomic<bool> segments_{true};  // the system takes several packets in one message
   std::atomic<uint64_t> unsent_{0}, failures_{0};
 
-  mutable std::mutex mutex_;  // guards what is below
+  mutable std::mutex mutex_;                  // guards what is below
   std::vector<std::unique_ptr<Peer>> peers_;  // none where a link was closed
   Micros armed_ = Channel::kNever;
   uint64_t foreign_ = 0;

@@ -8,9 +8,9 @@ namespace halo {
 namespace {
 
 constexpr size_t kMostOwed = 512;
-constexpr Micros kInputLost = 300'000;   // at least; then the rows are copied instead
-constexpr Micros kNever = 10'000'000;    // then an answer is not expected any more
-constexpr Micros kSilence = 1'000'000;   // after which a worker counts as away
+constexpr Micros kInputLost = 300'000;  // at least; then the rows are copied instead
+constexpr Micros kNever = 10'000'000;   // then an answer is not expected any more
+constexpr Micros kSilence = 1'000'000;  // after which a worker counts as away
 constexpr double kLinkGain = 1.0 / 16;
 
 bool holds_rows(const Request& r) { return r.header.part == Part::Attention && r.header.kind == Kind::Request; }
@@ -53,9 +53,8 @@ void Member::tend(Micros now) {
     caches[fill->header.slot].given_up(fill->header.layer, static_cast<int>(fill->position), fill->header.rows);
     fill.reset();
   }
-  const bool waited_for = std::any_of(owed.begin(), owed.end(), [&](const Request& r) {
-    return r.asked > heard && now - r.asked > kSilence;
-  });
+  const bool waited_for = std::any_of(owed.begin(), owed.end(),
+                                      [&](const Request& r) { return r.asked > heard && now - r.asked > kSilence; });
   if (waited_for && now - heard > kSilence) conduct.silent(static_cast<double>(now));
 }
 

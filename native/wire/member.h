@@ -30,13 +30,13 @@ struct Request {
 
   Header header;
   std::shared_ptr<Member> member;
-  int first = 0;           // of the sync's rows; header.rows of them
-  uint32_t position = 0;   // of the first one
-  int kind = 0;            // of the member's estimates
-  Micros asked = 0;        // for the first time
+  int first = 0;          // of the sync's rows; header.rows of them
+  uint32_t position = 0;  // of the first one
+  int kind = 0;           // of the member's estimates
+  Micros asked = 0;       // for the first time
   Micros asked_last = 0;
-  int times = 1;           // asked
-  double predicted_us = 0; // from asking to the answer
+  int times = 1;            // asked
+  double predicted_us = 0;  // from asking to the answer
   Micros deadline = 0;
   bool alone = false;      // the worker had nothing else to do
   bool datagrams = false;  // what it was sent over last
@@ -45,10 +45,10 @@ struct Request {
   bool needless = false;   // to have asked it more than once
   bool given_up = false;   // its input may be lost
   State state = State::Waiting;
-  Bytes message;           // to ask again
+  Bytes message;  // to ask again
   Bytes answer;
-  Partial own;             // of whoever stood in
-  std::string suspicion;   // why the answer cannot be used
+  Partial own;            // of whoever stood in
+  std::string suspicion;  // why the answer cannot be used
 };
 
 struct Member {
@@ -76,7 +76,7 @@ struct Member {
   const int number;
   int peer = -1;  // of the endpoint; none: MQTT only
   Conduct conduct;
-  std::string reason;  // why it is gone or expelled
+  std::string reason;                                   // why it is gone or expelled
   std::vector<std::pair<uint64_t, uint64_t>> resident;  // by layer: groups of attention and of the MLP; empty: all
 
   Speed speed;
@@ -91,11 +91,11 @@ struct Member {
   std::vector<Completeness> caches;  // by slot
   std::vector<Epoch> epochs;         // by slot
 
-  std::deque<Request> owed;     // not waited for: late ones, and attention inputs alone
-  std::optional<Request> fill;  // cache rows on their way
-  Micros heard;                 // when anything came last
-  Micros probed = 0;            // when it was sent something although it is away
-  int broken_promises = 0;      // it missed rows that it had acknowledged, so often in a row
+  std::deque<Request> owed;           // not waited for: late ones, and attention inputs alone
+  std::optional<Request> fill;        // cache rows on their way
+  Micros heard;                       // when anything came last
+  Micros probed = 0;                  // when it was sent something although it is away
+  int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter
   bool known = false;
   DeviceCounters counters;

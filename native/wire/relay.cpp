@@ -12,15 +12,15 @@ namespace halo {
 namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
-constexpr Micros kStall = 1'000'000;            // so long without a turn: this process was stopped
-constexpr Micros kDatagramPatience = 1'000'000; // until even a living worker is asked again
+constexpr Micros kStall = 1'000'000;             // so long without a turn: this process was stopped
+constexpr Micros kDatagramPatience = 1'000'000;  // until even a living worker is asked again
 constexpr Micros kNever = Channel::kNever;
-constexpr Micros kHardDeadline = 400'000;       // beyond the soft one, where the hub would have to read its file
-constexpr Micros kProbeEvery = 250'000;         // what a worker is sent while it is away
-constexpr Micros kIdle = 500'000;               // without a sync: then silence means nothing
-constexpr double kUnknown = 50'000;             // what a worker is given that has never answered
-constexpr double kSlow = 1.8;                   // times as slow as usual: even plans leave it out
-constexpr double kSlowUs = 500;                 // and by at least so much
+constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub would have to read its file
+constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away
+constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
+constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
+constexpr double kSlow = 1.8;              // times as slow as usual: even plans leave it out
+constexpr double kSlowUs = 500;            // and by at least so much
 constexpr size_t kFillBytes = 32768;
 
 int rows_per_message(const Scatter& s, size_t max_message) {
@@ -117,7 +117,8 @@ Relay::MemberPtr Relay::find(int worker) const {
 }
 
 Relay::MemberPtr Relay::member_of_peer(int peer) const {
-  const auto found = std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m && m->peer == peer; });
+  const auto found =
+      std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m && m->peer == peer; });
   return found == members_.end() ? nullptr : *found;
 }
 

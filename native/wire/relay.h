@@ -126,12 +126,12 @@ class Relay : public Exchange {
   std::vector<MemberPtr> members_;  // by number; none: free
   std::vector<MemberPtr> taking_;   // as surveyed: those that the next scatter names
   std::vector<Request> round_;
-  std::vector<Request*> outbox_;    // of the scatter that is being made; borrowed
+  std::vector<Request*> outbox_;  // of the scatter that is being made; borrowed
   uint64_t next_id_ = 1;
-  size_t turn_ = 0;         // whose cache is filled next
-  int end_ = 0;             // rows that a complete cache has
+  size_t turn_ = 0;  // whose cache is filled next
+  int end_ = 0;      // rows that a complete cache has
   Micros last_scatter_ = 0;
-  double cost_us_ = 40;     // of the hub's time, for each request: smoothed
+  double cost_us_ = 40;        // of the hub's time, for each request: smoothed
   ExchangeCounters counters_;  // of all workers together
 
   Carriers carriers_;  // last: its thread delivers to all of the above

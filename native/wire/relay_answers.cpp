@@ -60,9 +60,9 @@ bool Relay::deliver(int worker, Bytes message, bool sealed) {
 // asked over sealed datagrams.
 bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
   const Micros now = Endpoint::now();
-  const bool asked_so = sealed || member->may_answer_over_mqtt() ||
-                        std::any_of(round_.begin(), round_.end(),
-                                    [&](const Request& r) { return r.member == member && r.mqtt; });
+  const bool asked_so =
+      sealed || member->may_answer_over_mqtt() ||
+      std::any_of(round_.begin(), round_.end(), [&](const Request& r) { return r.member == member && r.mqtt; });
   if (!asked_so || member->conduct.standing() == Standing::Expelled) {
     ++counters_.late_duplicates;
     return false;
