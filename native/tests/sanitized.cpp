@@ -42,7 +42,7 @@ void messages() {
       bytes[5] = static_cast<uint8_t>(drawn() % 5);
     }
     Header header;
-    Request request;
+    RequestView request;
     PartialView partial;
     int version;
     read_header(bytes.get(), size, &header);

@@ -16,7 +16,6 @@ pytestmark = [
     pytest.mark.usefixtures("can_make"),
     pytest.mark.skipif(not find_mosquitto(), reason="needs mosquitto"),
 ]
-loses_workers = pytest.mark.xfail(strict=True, reason="a worker that is lost still ends the token")
 
 
 def _play(*words: str) -> list[dict[str, Any]]:
@@ -35,8 +34,8 @@ def _play(*words: str) -> list[dict[str, Any]]:
     [
         "cancel",
         "broker",
-        pytest.param("all-die", marks=loses_workers),
-        pytest.param("survive stories", marks=loses_workers),
+        "all-die",
+        "survive stories",
     ],
 )
 def test_the_text_is_the_same_whatever_happens(scenario: str) -> None:
@@ -44,7 +43,6 @@ def test_the_text_is_the_same_whatever_happens(scenario: str) -> None:
     assert same and all(same)
 
 
-@loses_workers
 def test_faults_in_a_row_lose_no_request_and_leave_nothing() -> None:
     (row,) = _play("--only", "soak", "--faults", "8")
     assert row["figures"]["same"] and row["figures"]["back"] and not row["figures"]["leaks"]

@@ -49,7 +49,7 @@ def test_a_worker_takes_its_time_for_each_request_whatever_its_rows(model: Model
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 def test_a_worker_takes_its_time_for_each_group_that_it_is_asked_for(model: Model, share: float) -> None:
     timed = Timed(model)
-    timed.cell.engine.assign_evenly(share)
+    timed.cell.engine.set_plan("even", share)
     timed.cell.workers[0].set_pace(0, 5_000)
     assert np.array_equal(timed.cell.engine.forward(0, TOKENS[:5], True), alone(model, TOKENS[:5]))
     assert any(groups for groups, _ in timed.taken) or share == 1

@@ -84,7 +84,7 @@ def test_a_cell_whose_devices_hold_a_shard_each_and_are_asked_for_anything_gives
     cell.workers = [_native.Worker(model.native) for model in models[1:]]
     for worker in cell.workers:
         worker.open(cell.session, 256, 1)
-    cell.engine.assign_at_random(5)
+    cell.engine.set_plan("random", seed=5)
     assert np.array_equal(cell.engine.forward(0, TOKENS, True), alone(open_model(path), TOKENS))
 
 
