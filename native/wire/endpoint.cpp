@@ -23,7 +23,6 @@ namespace {
 
 constexpr int kUdpSegment = 103;  // linux/udp.h: UDP_SEGMENT, since Linux 4.18
 constexpr int kSegments = 16;     // packets of one message to the system
-constexpr size_t kManyPackets = 24;
 constexpr int kBatch = 64;                 // datagrams of one system call
 constexpr int kBuffer = 4 << 20;           // bytes wanted for the socket; the system gives what it allows
 constexpr Micros kDead = 700'000;          // an answer is owed for so long: the peer is not there
@@ -318,15 +317,18 @@ struct Group {
   int first, count;
 };
 
-// The first packets of each peer, then the next of each, and so on: the parity of one does not delay the data of
-// another. Where there are many, as of a prompt, they go in groups, which cost the system little more than a packet.
+// Packets that lie together go in groups, which cost the system little more than a packet, and wake the other end
+// once: the first group of each peer, then the next of each, and so on, so that the parity of one does not delay the
+// data of another where that takes long.
 std::vector<Group> grouped(const Outbox& out, bool segments) {
-  const int most = segments && out.size() >= kManyPackets ? kSegments : 1;
+  const int most = segments ? kSegments : 1;
+  const bool one_peer = out.size() > 0 && out[0].peer == out[out.size() - 1].peer;
   std::vector<Group> groups;
   groups.reserve(out.size());
   for (int i = 0; i < static_cast<int>(out.size()); ++i) {
     const bool same_peer = i > 0 && out[i].peer == out[i - 1].peer;
-    if (same_peer && groups.back().count < most && out[i].packet.size == out[i - 1].packet.size) {
+    const bool alike = same_peer && out[i].packet.size == out[i - 1].packet.size;
+    if (alike && groups.back().count < most && (one_peer || out[i].apart == out[i - 1].apart)) {
       ++groups.back().count;
     } else {
       groups.push_back({same_peer ? groups.back().rank + 1 : 0, i, 1});
