@@ -324,6 +324,29 @@ void Device::project(const std::vector<Share>& shares, Rows x, int total_groups,
   for (float& norm : out.norms) norm = std::sqrt(norm);
 }
 
+namespace {
+
+// sum[i] += y[i]; returns the sum of the squares of y, in lanes: one addition after the other would take as long as a
+// good part of the product itself.
+float add_floats(const float* __restrict y, int n, float* __restrict sum) {
+  constexpr int kLanes = 16;
+  float lanes[kLanes] = {};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += y[i + lane] * y[i + lane];
+    for (int lane = 0; lane < kLanes; ++lane) sum[i + lane] += y[i + lane];
+  }
+  for (int lane = 0; i < n; ++i, ++lane) {
+    lanes[lane] += y[i] * y[i];
+    sum[i] += y[i];
+  }
+  float squares = 0.0f;
+  for (float lane : lanes) squares += lane;
+  return squares;
+}
+
+}  // namespace
+
 // Rows chunk * kChunk and on, for all rows of the input; each group's output is rounded before it is added in
 // `Fixed`. What is kept per chunk (squares, overflows) makes the result independent of the threads.
 // squares[t * groups of the mask] is of input row t.
@@ -342,11 +365,7 @@ void Device::project_chunk(const Share& share, Rows x, float limit, const SyncIn
       const bool fits = k_.add_fixed(row, n, scale, limit, out.fixed.data() + size_t(t) * d + first, squares);
       if (!fits) overflows_[size_t(chunk) * in.rows + t] = 1;
     } else {
-      float* sum = out.f32.data() + size_t(t) * d + first;
-      for (int r = 0; r < n; ++r) {
-        *squares += row[r] * row[r];
-        sum[r] += row[r];
-      }
+      *squares = add_floats(row, n, out.f32.data() + size_t(t) * d + first);
     }
   }
 }

@@ -15,11 +15,14 @@ namespace {
 constexpr Micros kFloor = 1000;    // of every wait, beyond the round trip: what a busy device may take to answer
 constexpr Micros kAckDelay = 300;  // an acknowledgement waits at least so long for a packet that carries it
 constexpr Micros kMaxAckDelay = 2000;
+constexpr Micros kShortTripAckDelay = 1000;
 constexpr Micros kRunGap = 300;        // at least, between fragments of a run; then its end was lost
 constexpr Micros kLongRunGap = 1000;   // the same for long messages
 constexpr Micros kLongestGap = 50000;  // of them all
 constexpr Micros kPaceEvery = 250;     // long messages: so much at a time, so that no socket buffer overflows
 constexpr int kPaceFirst = 64, kPaceNext = 32;
+constexpr Micros kShortTrip =
+    2000;  // below: what a packet costs the processors counts more than what it takes on the way
 constexpr uint32_t kUnderWay = 32;  // newest messages that may be: as many as a header can acknowledge
 constexpr size_t kMaxLengths = 64;  // of messages, that are remembered
 constexpr int kSendWhole = 8;       // longer messages are asked about before they are sent again
@@ -50,8 +53,8 @@ Channel::Channel(int peer, uint32_t channel, Cipher cipher, const uint8_t out_ke
 
 // ---- packets out
 
-Packet& Channel::begin(PacketKind kind, uint8_t flags, Micros now, Outbox& out) {
-  Packet& p = out.next(peer_, ++number_);
+Packet& Channel::begin(PacketKind kind, uint8_t flags, Micros now, Outbox& out, bool apart) {
+  Packet& p = out.next(peer_, ++number_, apart);
   std::memcpy(p.bytes, &channel_, 4);
   std::memcpy(p.bytes + 4, &number_, 8);
   p.size = kClearBytes;
@@ -83,7 +86,8 @@ void Channel::seal(Packet& p) {
 }
 
 void Channel::send_fragment(Outgoing& m, int index, uint8_t flags, Micros now, Outbox& out) {
-  Packet& p = begin(PacketKind::Fragment, flags, now, out);
+  const bool apart = index >= m.cut.data && round_trip_.smoothed() >= kShortTrip;
+  Packet& p = begin(PacketKind::Fragment, flags, now, out, apart);
   FragmentHeader h;
   h.message = m.id;
   h.length = static_cast<uint32_t>(m.length);
@@ -425,9 +429,12 @@ void Channel::note_complete(uint32_t id) {
 
 // ---- time
 
-// An acknowledgement waits a little for a packet that carries it, longer where round trips are long anyway.
+// An acknowledgement waits a little for a packet that carries it, longer where round trips are long anyway. Where they
+// are very short it waits for what is being computed, which takes longer than they do.
 Micros Channel::ack_delay() const {
-  return round_trip_.known() ? std::clamp(round_trip_.smoothed() / 8, kAckDelay, kMaxAckDelay) : kAckDelay;
+  if (!round_trip_.known()) return kAckDelay;
+  const Micros trip = round_trip_.smoothed();
+  return trip < kShortTrip ? kShortTripAckDelay : std::clamp(trip / 8, kAckDelay, kMaxAckDelay);
 }
 
 // Silence after which the rest of a run is taken for lost: a medium that several share brings fragments slowly.

@@ -27,12 +27,14 @@ class Outbox {
   struct Entry {
     int peer;
     uint64_t number;
+    bool apart;  // parity that is not to delay the data of another peer
     Packet packet;
   };
-  Packet& next(int peer, uint64_t number) {
+  Packet& next(int peer, uint64_t number, bool apart) {
     if (used_ == entries_.size()) entries_.emplace_back();
     entries_[used_].peer = peer;
     entries_[used_].number = number;
+    entries_[used_].apart = apart;
     return entries_[used_++].packet;
   }
   void clear() { used_ = 0; }
@@ -133,7 +135,7 @@ class Channel {
     int asked = 0;
   };
 
-  Packet& begin(PacketKind kind, uint8_t flags, Micros now, Outbox& out);
+  Packet& begin(PacketKind kind, uint8_t flags, Micros now, Outbox& out, bool apart = false);
   void append(Packet& packet, const void* data, size_t size);
   void seal(Packet& packet);
   void send_fragment(Outgoing& m, int index, uint8_t flags, Micros now, Outbox& out);
