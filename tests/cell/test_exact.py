@@ -39,8 +39,9 @@ def start(broker, path, tmp_path):
     """Starts real workers, each of whose rows takes a millisecond."""
     started = []
 
-    def start_(name):
-        command = [sys.executable, "-m", "halo.cli", "worker", "--broker", str(broker.address), "--name", name]
+    def start_(name, address=None):
+        where = ["--broker", str(address or broker.address), "--name", name]
+        command = [sys.executable, "-m", "halo.cli", "worker", *where]
         log = tmp_path / f"{name}-{len(started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen([*command, "-m", str(path), "--pace", "1000"], stderr=output)
@@ -109,10 +110,10 @@ def begin(broker, path, start, lines, transport):
     """Opens a hub that computes nothing itself where it need not, with the workers a and b, and begins."""
     ended = []
 
-    def begin_():
-        workers = {name: start(name) for name in ("a", "b")}
+    def begin_(way_of_a=None, way_of_hub=None):
+        workers = {"a": start("a", way_of_a), "b": start("b")}
         options = {"plan": "even", "hub_share": 0.0, "n_ctx": 256, "log": lines.append, "transport": transport}
-        cell = Cell.open(open_model(path), broker=str(broker.address), workers=2, **options)
+        cell = Cell.open(open_model(path), broker=str(way_of_hub or broker.address), workers=2, **options)
         text = Text(cell, path)
         ended.extend((text.end, cell.close))
         text.workers = workers
@@ -205,3 +206,36 @@ def test_a_worker_that_joins_in_the_middle(broker, path, start, lines, transport
         text.uses("late")
         text.end()
         assert cell.report()["devices"][1]["filled_rows"] > 0
+
+
+@pytest.mark.parametrize("transport", ["auto"], indirect=True)
+def test_a_worker_that_is_cut_off_from_the_broker_only(begin, proxy, lines):
+    """Its will has it leave; its datagrams have it back."""
+    text = begin(way_of_a=proxy.address)
+    proxy.stall(lambda client: True)
+    heard(lines, "worker a has left (its connection to the broker has ended)", 20)
+    heard(lines, "worker a is back after")
+    text.uses("a")
+    proxy.stall(lambda client: False)
+    eventually(lambda: "again" in text.workers["a"].log.read_text(), 20)
+    text.uses("a")
+    assert sum("worker a" in line for line in lines) == 2
+    assert text.workers["a"].log.read_text().count("serving session") == 1
+
+
+@pytest.mark.parametrize("transport", ["auto"], indirect=True)
+def test_a_hub_that_is_cut_off_from_the_broker_only(begin, proxy, lines, view):
+    """Its will clears the lease; its datagrams tell the workers that it lives."""
+    text = begin(way_of_hub=proxy.address)
+    proxy.stall(lambda client: True)
+    eventually(lambda: view().lease is None, 20)
+    heard(lines, "lost the broker", 20)
+    for name in ("a", "b", "a", "b"):
+        text.uses(name)
+    proxy.stall(lambda client: False)
+    heard(lines, "connected to the broker at", 20)
+    eventually(lambda: view().lease is not None, 20)
+    text.uses("a")
+    assert not any("worker" in line for line in lines[1:])
+    for worker in text.workers.values():
+        assert worker.log.read_text().count("serving session") == 1
