@@ -85,7 +85,7 @@ void Engine::forward(int slot, const int32_t* tokens, int n, bool all_logits, fl
     }
     slots_[slot].n_past += rows;
     slots_[slot].confirmed = true;
-    counters_.tokens += rows;
+    count([&](EngineCounters& c) { c.tokens += rows; });
   }
 }
 
@@ -165,7 +165,6 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   in.exponents = exponents_.data();
   in.h = input_.data();
   in.h_stride = row_bytes(layer.input(in.part), spec().d);
-  ++counters_.syncs;
   Scatter scatter{&in, layer.input(in.part), spec().d, layer.groups(in.part), 0, {}, &speed_};
   assign(in, scatter);
   for (int repeat = 0;; ++repeat) {
@@ -179,15 +178,18 @@ void Engine::sync(SyncInput in, const Poll& poll) {
       sum_.f32.assign(in.format == PartialFormat::Fixed ? 0 : size_t(in.rows) * spec().d, 0.0f);
     }
     if (exchange_) gather(in, poll);
-    ++counters_.requests;
     if (sum_.in_range()) break;
     if (repeat == kMaxRangeRepeats) throw not_finite(in.layer);
-    ++counters_.range_repeats;
+    count([](EngineCounters& c) { ++c.range_repeats; });
     for (int t = 0; t < in.rows; ++t) {
       if (sum_.range[t]) exponents_[t] = clamp_exponent(exponents_[t] + kRangeStep);
     }
   }
-  counters_.group_results += uint64_t(in.rows) * __builtin_popcountll(masks_[0]);
+  count([&](EngineCounters& c) {
+    ++c.syncs;
+    ++c.requests;
+    c.group_results += uint64_t(in.rows) * __builtin_popcountll(masks_[0]);
+  });
   add_to_residual(in.rows);
 }
 
@@ -230,8 +232,10 @@ void Engine::gather(const SyncInput& in, const Poll& poll) {
     compute_own(part, late->mask, result);
     if (!result.finite()) throw not_finite(in.layer);
     if (!late->suspicion.empty()) exchange_->expel(late->worker, late->suspicion);
-    ++counters_.stand_ins;
-    counters_.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
+    count([&](EngineCounters& c) {
+      ++c.stand_ins;
+      c.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
+    });
     exchange_->stand_in(*late, std::move(result));
   }
   exchange_->collect(sum_);
@@ -298,8 +302,13 @@ void Engine::attach(std::shared_ptr<Exchange> exchange) {
   for (size_t i = 0; i < slots_.size(); ++i) exchange_->roll_back(static_cast<int>(i), slots_[i].epoch, 0);
 }
 
+EngineCounters Engine::counters() const {
+  const std::lock_guard<std::mutex> lock(counting_);
+  return counters_;
+}
+
 void Engine::reset_counters() {
-  counters_ = EngineCounters();
+  count([](EngineCounters& c) { c = EngineCounters(); });
   if (exchange_) exchange_->reset_counters();
 }
 

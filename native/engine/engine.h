@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "engine/device.h"
@@ -43,7 +44,7 @@ class Engine {
 
   int n_ctx() const { return device_.n_ctx(); }
   const Spec& spec() const { return device_.model().spec; }
-  EngineCounters counters() const { return counters_; }
+  EngineCounters counters() const;  // from any thread
   const std::shared_ptr<Exchange>& exchange() const { return exchange_; }
   void reset_counters();
 
@@ -68,6 +69,11 @@ class Engine {
   void add_to_residual(int rows);
   void head(int rows, float* logits, int logit_rows);
   void roll_back(int slot);
+  template <typename F>
+  void count(F add) {
+    const std::lock_guard<std::mutex> lock(counting_);
+    add(counters_);
+  }
 
   Device device_;
   Pace pace_;
@@ -79,6 +85,7 @@ class Engine {
   std::shared_ptr<Exchange> exchange_;
   std::vector<SlotState> slots_;
   std::atomic<bool> cancelled_{false};
+  mutable std::mutex counting_;
   EngineCounters counters_;
   uint32_t sync_ = 0;  // running number
 

@@ -101,7 +101,7 @@ void expect(bool holds) {
 void patience() {
   using std::chrono::milliseconds;
   Patience p;
-  const int token = Patience::kind(Part::Mlp, 1), prompt = Patience::kind(Part::Mlp, 32);
+  const int token = kind_of(Part::Mlp, 1), prompt = kind_of(Part::Mlp, 32);
   expect(p.wait(token, 1) == milliseconds(500));  // nothing is known yet
   for (int i = 0; i < 100; ++i) p.answered(token, milliseconds(5), milliseconds(5), 1, false);
   expect(p.wait(token, 1) >= milliseconds(8) && p.wait(token, 1) < milliseconds(9));
@@ -112,7 +112,7 @@ void patience() {
   for (int i = 0; i < 60; ++i) p.answered(token, milliseconds(40), milliseconds(9), 3, true);
   expect(p.wait(token, 1) > milliseconds(40));  // "computing" tells that it just takes longer now
   for (Part part : {Part::Attention, Part::Mlp}) {
-    for (int rows : {0, 1, 2, 31, 32, 65535}) p.answered(Patience::kind(part, rows), {}, {}, 1, false);
+    for (int rows : {0, 1, 2, 31, 32, 65535}) p.answered(kind_of(part, rows), {}, {}, 1, false);
   }
 }
 

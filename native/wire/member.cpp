@@ -53,9 +53,7 @@ void Member::tend(Micros now) {
     caches[fill->header.slot].given_up(fill->header.layer, static_cast<int>(fill->position), fill->header.rows);
     fill.reset();
   }
-  const bool waited_for = std::any_of(owed.begin(), owed.end(),
-                                      [&](const Request& r) { return r.asked > heard && now - r.asked > kSilence; });
-  if (waited_for && now - heard > kSilence) conduct.silent(static_cast<double>(now));
+  if (unheard >= 0 && now - std::max(heard, unheard) > kSilence) conduct.silent(static_cast<double>(now));
 }
 
 void Member::learn(const Request& r, const Header& answer, Micros now) {

@@ -61,6 +61,11 @@ struct Member {
 
   // What the worker has had to do for longer than it takes when nothing is in the way, in microseconds from now.
   double owed_us(Micros now) const;
+  // Something has come from it.
+  void hear(Micros now) {
+    heard = now;
+    unheard = -1;
+  }
   // Puts a request away that nobody waits for any more: its answer may still come.
   void owe(Request request);
   // Looks after what is owed: inputs that must be lost, answers that will never come, silence.
@@ -94,6 +99,7 @@ struct Member {
   std::deque<Request> owed;           // not waited for: late ones, and attention inputs alone
   std::optional<Request> fill;        // cache rows on their way
   Micros heard;                       // when anything came last
+  Micros unheard = -1;                // when it was first asked something after that; -1: it was not
   Micros probed = 0;                  // when it was sent something although it is away
   int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter

@@ -16,7 +16,8 @@ constexpr Micros kStall = 1'000'000;             // so long without a turn: this
 constexpr Micros kDatagramPatience = 1'000'000;  // until even a living worker is asked again
 constexpr Micros kNever = Channel::kNever;
 constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub would have to read its file
-constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away
+constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away, or far behind
+constexpr size_t kBacklog = 64;            // unanswered requests with which it is: its cache is filled later
 constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
 constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
 constexpr double kSlow = 1.8;              // times as slow as usual: even plans leave it out
@@ -136,7 +137,7 @@ void Relay::rejoin(int worker) {
   const MemberPtr member = find(worker);
   if (!member || member->conduct.standing() != Standing::Gone) return;
   member->conduct.came_back(static_cast<double>(Endpoint::now()));
-  member->heard = Endpoint::now();
+  member->hear(Endpoint::now());
   member->reason.clear();
 }
 
@@ -228,7 +229,7 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   for (const MemberPtr& m : taking_) {
     Candidate& c = candidates.emplace_back();
     if (!m) continue;
-    if (was_idle) m->heard = now;
+    if (was_idle && m->unheard >= 0) m->unheard = now;
     m->tend(now);
     m->known = m->speed.known(kind);
     const Speed& speed = m->known || s.hub == nullptr ? m->speed : *s.hub;
@@ -305,6 +306,7 @@ void Relay::ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int fi
   r.position = in.positions[first];
   r.kind = kind_of(in.part, rows);
   predict(s, r, r.asked);
+  if (member->unheard < 0) member->unheard = r.asked;
   ++member->counters.requests;
   if (in.part == Part::Attention) member->caches[in.slot].asked(in.layer, static_cast<int>(r.position), rows);
   round_.push_back(std::move(r));
@@ -325,8 +327,9 @@ void Relay::scatter(const Scatter& s) {
       const MemberPtr& m = taking_[i];
       const uint64_t mask = s.masks[i];
       if (!m || (mask == 0 && in.part != Part::Attention)) continue;
-      if (!m->conduct.is_here()) {
-        if (m->conduct.standing() != Standing::Away || mask != 0 || begin - m->probed < kProbeEvery) continue;
+      if (m->conduct.standing() > Standing::Away) continue;
+      if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
+        if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
       }
       const bool datagrams = goes_over(*m, over);

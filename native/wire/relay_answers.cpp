@@ -86,14 +86,17 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
     return r.header.request == h.request && r.member == member;
   });
   if (found == round_.end()) {
-    if (!take_owed(member, message, now)) ++counters_.late_duplicates;
+    if (take_owed(member, message, now)) return false;
+    ++counters_.late_duplicates;
+    member->hear(now);
+    if (member->conduct.standing() == Standing::Away) member->conduct.answered(static_cast<double>(now));
     return false;
   }
   if (found->state == Request::State::Answered) {
     ++counters_.late_duplicates;
     return false;
   }
-  member->heard = now;
+  member->hear(now);
   if (h.kind == Kind::Echo && found->header.rows == 0) {  // a probe
     found->state = Request::State::Answered;
   } else if (!take(*found, std::move(message), now)) {
@@ -205,7 +208,7 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now)
     expel(*member, "it answered a request with a message of the wrong shape");
     return true;
   }
-  member->heard = now;
+  member->hear(now);
   if (h.status == Status::Computing) return true;
   member->learn(*found, h, now);
   const bool refused = h.status == Status::Refused;
@@ -221,7 +224,7 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now)
 bool Relay::take_filled(const MemberPtr& member, const Header& h) {
   if (!member->fill || member->fill->header.request != h.request) return false;
   const Request fill = *std::exchange(member->fill, std::nullopt);
-  member->heard = Endpoint::now();
+  member->hear(Endpoint::now());
   const int slot = fill.header.slot, first = static_cast<int>(fill.position);
   if (fill.header.epoch != epochs_[slot]) return true;
   if (h.status != Status::Ok) {

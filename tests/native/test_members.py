@@ -1,4 +1,4 @@
-"""The state machine of a cell, driven at random: whatever its workers and the network do, the logits are the same bits."""
+"""The state machine of a cell, driven at random: whatever workers and network do, the logits are the same bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KIND, _PART, _REQUEST, _PARTIAL = 5, 36, 1, 2
 
 
 class Members(RuleBasedStateMachine):
-    """Three workers. What is held back is delivered late, also after roll-backs and after its worker was started anew."""
+    """Three workers. What is held back is delivered late, also after roll-backs."""
 
     model: Model
 
