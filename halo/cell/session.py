@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
 from halo.cell.links import counted_link, link_of
-from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, ModelId, Partials, decode, encode
+from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, ModelId, Partials, Plan, Residency, decode, encode
 from halo.cell.native import Native, Relay
 from halo.cell.roster import Roster
+from halo.cell.shards import HubShards
 from halo.cell.topics import Topics
 from halo.cell.view import already_led, check_free, running
 from halo.errors import BrokerError, CellError
@@ -33,6 +34,8 @@ _RETURN_S = 0.25
 _RETURN_AFTER_OUTAGE_S = 3.0
 """The same after we ourselves were cut off: the others have to find the broker again, too."""
 _RECONNECT_S = 5.0
+_LOADING_S = 10.0
+"""A worker that loads says each second how far it is."""
 _USURPER_S = 0.2
 _BROKER_ANSWERS_S = 0.8
 _PLAIN_RE_REQUEST_S = 0.5
@@ -49,6 +52,7 @@ class Offer:
     slots: int
     partials: Partials
     transport: Transport = "auto"
+    residency: Residency = "full"
 
 
 @dataclass
@@ -83,8 +87,11 @@ class HubSession:
         native: Native,
         log: Callable[[str], None],
         lanes: int = LANES,
+        shards: Callable[[Roster, Callable[[Plan], Awaitable[None]]], HubShards] | None = None,
     ) -> None:
+        """`shards` makes the one who tells workers what to hold, where they do not hold everything."""
         self.roster = Roster()
+        self.shards = None if shards is None else shards(self.roster, self._publish_plan)
         self.formation = Formation("", [], None)
         self.joiner_waits = False
         self.failure: CellError | None = None
@@ -99,6 +106,7 @@ class HubSession:
         self._own_sessions: set[str] = set()
         self._left_behind = ""
         self._standing = False
+        self._heard_at = 0.0
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
@@ -139,6 +147,8 @@ class HubSession:
                 with contextlib.suppress(BrokerError, TimeoutError):
                     async with asyncio.timeout(0.5):
                         await self._control.publish(self._topics.lease, b"", retain=True)
+                        if self.shards is not None:
+                            await self._control.publish(self._topics.plan, b"", retain=True)
 
     def leave(self) -> None:
         """End `serve`, with the lease cleared."""
@@ -172,6 +182,8 @@ class HubSession:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     while self.roster.undecided(session):
+                        if self.shards is not None:
+                            await self.shards.follow()
                         await self._wait_news()
             try:
                 formation = await self._assemble(session, without)
@@ -223,6 +235,8 @@ class HubSession:
             again_s = _PLAIN_RE_REQUEST_S if self.exchange.is_plain else None
             relay = self._native.Relay(int(session, 16), len(names), post, re_request_s=again_s)
             self.exchange.bind(relay, names)
+            if self.shards is not None:
+                self.shards.tell(relay, names)
             try:
                 await self._datagrams.open(relay, session, [self.roster.profiles[name] for name in names])
                 self._tell_links(relay, names)
@@ -268,8 +282,10 @@ class HubSession:
     async def _gather(self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         begin = told = loop.time()
-        while loop.time() < begin + patience_s:
+        while loop.time() < begin + patience_s or self._is_loading(session):
             check()
+            if self.shards is not None:
+                await self.shards.gather(wanted, waited=loop.time() >= begin + patience_s)
             ready, refusals = self.roster.ready(session), self.roster.refusals()
             if wanted is not None and len(ready) >= wanted:
                 return
@@ -282,6 +298,11 @@ class HubSession:
                 await self._publish_lease(session)  # every worker answers: a lost document heals itself
             await self._wait_news(0.1)
         self._complain(session, wanted)
+
+    def _is_loading(self, session: str) -> bool:
+        """Whether somebody who will serve the session is not ready, and has said something lately."""
+        loading = set(self.roster.serving(session)) - set(self.roster.ready(session))
+        return bool(loading) and asyncio.get_running_loop().time() < self._heard_at + _LOADING_S
 
     def _complain(self, session: str, wanted: int | None) -> None:
         ready, refusals = self.roster.ready(session), self.roster.refusals()
@@ -313,6 +334,8 @@ class HubSession:
 
     async def _publish_lease(self, session: str) -> None:
         offer = self._offer
+        if self.shards is not None and session not in self._own_sessions:
+            self.shards.begin(session)
         self._lease = Lease(
             session=session,
             hub=offer.hub,
@@ -320,6 +343,7 @@ class HubSession:
             n_ctx=offer.n_ctx,
             slots=offer.slots,
             partials=offer.partials,
+            residency=offer.residency,
             lanes=len(self.exchange.lanes.lanes),
             since=round(time.time(), 3) if self._lease is None else self._lease.since,
             datagrams=self._datagrams.sealing(),
@@ -336,9 +360,23 @@ class HubSession:
         await asyncio.sleep(_USURPER_S)
         if self.failure is None:
             await self._control.publish(self._topics.lease, encode(self._lease), retain=True)
+            if self.shards is not None:
+                await self.shards.say_again()
+
+    async def _publish_plan(self, plan: Plan) -> None:
+        with contextlib.suppress(BrokerError):  # away: said again when it is back
+            await self._control.publish(self._topics.plan, encode(plan), retain=True)
+
+    async def _follow_shards(self) -> None:
+        if self.shards is None or self.formation.session != (self._lease and self._lease.session):
+            return
+        await self.shards.follow()
+        if self.formation.relay is not None:
+            self.shards.tell(self.formation.relay, self.formation.names)
 
     async def _beat(self) -> None:
         while True:
+            await self._follow_shards()
             if self._lease is not None and self.failure is None:
                 self._control.send(self._topics.beat, encode(Beat(session=self._lease.session)))
                 if self.formation.session == self._lease.session:  # else the next one is being formed
@@ -378,6 +416,7 @@ class HubSession:
         if not self.roster.hear(name, payload):
             return
         now = self.roster.profiles.get(name)
+        self._heard_at = asyncio.get_running_loop().time()
         if now is not None:
             self._datagrams.hear(now)
         if name in self.formation.names:
