@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from halo.cell.address import Address
-from halo.cell.messages import Link, Profile
+from halo.cell.messages import Link, Profile, Shard
 from halo.cell.view import View
 from halo.cli.console import size, table
 
@@ -32,6 +32,7 @@ def _hub(view: View) -> dict[str, Any]:
         "model": lease.model.name,
         "n_ctx": lease.n_ctx,
         "partials": lease.partials,
+        "residency": lease.residency,
         "since": lease.since,
     }
 
@@ -43,6 +44,8 @@ def _device(view: View, profile: Profile) -> dict[str, Any]:
         "name": profile.name,
         "state": profile.state,
         "reason": profile.reason,
+        "loaded": profile.loaded,
+        "shard": profile.shard,
         "model": profile.model.name if profile.model else "",
         "isa": profile.isa,
         "threads": profile.threads,
@@ -82,10 +85,17 @@ def hub_line(cell: str, view: View) -> str:
     return f"cell {cell}: hub {lease.hub}{alive}, model {lease.model.name}, session {lease.session}"
 
 
+def state_of(state: str, loaded: float | None, shard: Shard | None) -> str:
+    """`loading 40%`, `ready 1/3`: what a worker does, how far it is, and the shard that it holds, counted from 1."""
+    if state == "loading" and loaded is not None:
+        return f"{state} {loaded:.0%}"
+    return state if shard is None else f"{state} {shard[0] + 1}/{shard[1]}"
+
+
 def _row(device: dict[str, Any]) -> tuple[str, ...]:
     return (
         device["name"],
-        device["state"],
+        state_of(device["state"], device["loaded"], device["shard"]),
         device["model"],
         device["isa"],
         str(device["threads"]),

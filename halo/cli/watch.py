@@ -14,7 +14,7 @@ from halo.cell.loop import errors_in_one_line
 from halo.cell.messages import Link, Profile
 from halo.cell.topics import Topics
 from halo.cell.view import View, follow
-from halo.cli.cell_view import as_json, hub_line
+from halo.cli.cell_view import as_json, hub_line, state_of
 from halo.cli.console import say, size, table
 
 _HEADINGS = (
@@ -91,12 +91,13 @@ def picture(cell: str, address: Address, view: View) -> list[str]:
 
 
 def _row(profile: Profile, link: Link | None) -> tuple[str, ...]:
+    state = state_of(profile.state, profile.loaded, profile.shard)
     if link is None:
-        return (profile.name, profile.state, *("-" for _ in _HEADINGS[2:]))
+        return (profile.name, state, *("-" for _ in _HEADINGS[2:]))
     measured = link.rtt_ms is not None
     return (
         profile.name,
-        profile.state,
+        state,
         link.transport,
         _ms(link.rtt_ms),
         _ms(link.jitter_ms),

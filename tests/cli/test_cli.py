@@ -269,7 +269,7 @@ def test_partials_plan_share_and_pace_are_options(hub_extra, model):
     assert [round(d["share"], 1) for d in report["devices"]] == [0.0, 0.5, 0.5]
     fixed = json.loads(halo(*what, "--hub-share", "0").stdout)
     assert report["totals"]["bytes_received"] < 0.7 * fixed["totals"]["bytes_received"]
-    for wrong in (["--partials", "f8"], ["--plan", "odd"]):
+    for wrong in (["--partials", "f8"], ["--plan", "odd"], ["--residency", "half"]):
         assert halo(*what, *wrong).returncode == 2
 
 
