@@ -236,7 +236,7 @@ class HubSession:
             relay = self._native.Relay(int(session, 16), len(names), post, re_request_s=again_s)
             self.exchange.bind(relay, names)
             if self.shards is not None:
-                self.shards.tell(relay, names)
+                self.shards.tell(relay, enumerate(names))
             try:
                 await self._datagrams.open(relay, session, [self.roster.profiles[name] for name in names])
                 self._tell_links(relay, names)
@@ -282,10 +282,13 @@ class HubSession:
     async def _gather(self, session: str, wanted: int | None, patience_s: float, check: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         begin = told = loop.time()
-        while loop.time() < begin + patience_s or self._is_loading(session):
+        while True:
             check()
+            waited = loop.time() > begin + patience_s
             if self.shards is not None:
-                await self.shards.gather(wanted, waited=loop.time() >= begin + patience_s)
+                await self.shards.gather(wanted, waited)
+            if waited and not self._is_loading(session):
+                break
             ready, refusals = self.roster.ready(session), self.roster.refusals()
             if wanted is not None and len(ready) >= wanted:
                 return
@@ -300,7 +303,9 @@ class HubSession:
         self._complain(session, wanted)
 
     def _is_loading(self, session: str) -> bool:
-        """Whether somebody who will serve the session is not ready, and has said something lately."""
+        """Whether somebody who will serve the session is not ready, and has got further lately."""
+        if self.shards is not None and not self.shards.is_settled:
+            return False  # they wait for others
         loading = set(self.roster.serving(session)) - set(self.roster.ready(session))
         return bool(loading) and asyncio.get_running_loop().time() < self._heard_at + _LOADING_S
 
@@ -372,7 +377,7 @@ class HubSession:
             return
         await self.shards.follow()
         if self.formation.relay is not None:
-            self.shards.tell(self.formation.relay, self.formation.names)
+            self.shards.tell(self.formation.relay, enumerate(self.formation.names))
 
     async def _beat(self) -> None:
         while True:
@@ -416,7 +421,8 @@ class HubSession:
         if not self.roster.hear(name, payload):
             return
         now = self.roster.profiles.get(name)
-        self._heard_at = asyncio.get_running_loop().time()
+        if before is None or now is None or (before.state, before.loaded) != (now.state, now.loaded):
+            self._heard_at = asyncio.get_running_loop().time()
         if now is not None:
             self._datagrams.hear(now)
         if name in self.formation.names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from halo.cell.messages import Plan
 from halo.cell.native import Masks, Native, Relay
@@ -28,7 +28,7 @@ class HubShards:
         self._publish = publish
         self._plan = ShardPlan("", hub_share)
         self._published: Plan | None = None
-        self._told: dict[str, Masks] = {}
+        self._told: dict[tuple[int, str], Masks] = {}
         self._missed: set[str] = set()
 
     def begin(self, session: str) -> None:
@@ -36,6 +36,11 @@ class HubShards:
         self._plan.session = session
         self._published = None
         self._told = {}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the workers have been told what to hold."""
+        return self._plan.is_settled
 
     def hub_masks(self) -> Masks:
         """What the hub keeps in memory from the beginning; the rest it reads from its file when it needs it."""
@@ -80,10 +85,10 @@ class HubShards:
         if self._published is not None:
             await self._publish(self._published)
 
-    def tell(self, relay: Relay, names: list[str]) -> None:
-        """Tell the relay, whose workers are `names` by index, what they hold, where that has changed."""
-        for index, name in enumerate(names):
-            masks = self.masks_of(name)
-            if self._told.get(name) != masks:
-                relay.set_resident(index, masks)
-                self._told[name] = masks
+    def tell(self, relay: Relay, members: Iterable[tuple[int, str]]) -> None:
+        """Tell the relay what its workers, (index, name), hold, where that has changed."""
+        for member in members:
+            masks = self.masks_of(member[1])
+            if self._told.get(member) != masks:
+                relay.set_resident(member[0], masks)
+                self._told[member] = masks

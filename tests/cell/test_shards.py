@@ -98,10 +98,10 @@ def test_the_relay_is_told_what_workers_hold_not_what_they_shall_hold():
         assert shards.hub_masks() == shard_masks(None, 0, 3)
         hear("a", shard=(1, 3))
         hear("b", shard=(1, 3))  # not what it was told
-        shards.tell(relay, ["a", "b"])
+        shards.tell(relay, enumerate("ab"))
         assert relay.resident == {0: shard_masks(None, 1, 3), 1: NOTHING}
         hear("b", shard=(2, 3))
-        shards.tell(relay, ["a", "b"])
+        shards.tell(relay, enumerate("ab"))
         assert relay.resident[1] == shard_masks(None, 2, 3)
         roster.hear("a", b"")
         hear("c")
