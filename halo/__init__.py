@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from halo.errors import BrokerError, CellError, HaloError, ModelError, WorkerLostError
+from halo.errors import BrokerError, CellError, HaloError, ModelError
 
 if TYPE_CHECKING:
     from halo.api import agenerate, astream, generate, stream
@@ -22,7 +22,6 @@ __all__ = [
     "HaloError",
     "HaloLlama",
     "ModelError",
-    "WorkerLostError",
     "__version__",
     "agenerate",
     "astream",

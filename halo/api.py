@@ -78,7 +78,7 @@ class Options:
     worker_pace_us: int = 0
     partials: str = "fixed"
     transport: str = "auto"
-    plan: str = "even"
+    plan: str = PLANS[0]
     hub_share: float | None = None
     residency: str = "full"
     log: Callable[[str], None] | None = None
@@ -167,7 +167,7 @@ class Generation:
     ...     print(generation.figures.tokens_per_s, generation.report())
 
     Raises (entering or iterating):
-        ModelError, BrokerError, CellError: As `HaloLlama` does. WorkerLostError: A worker went away.
+        ModelError, BrokerError, CellError: As `HaloLlama` does.
         ContextError: The prompt does not fit into the context window.
     """
 

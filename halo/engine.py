@@ -26,7 +26,7 @@ class Engine(Protocol):
         """Keep the first `n` positions of the slot and forget the rest."""
 
     def n_past(self, slot: int) -> int:
-        """Positions that the slot holds now; less than the caller expects where the engine lost them."""
+        """Positions that the slot holds now. Only `truncate` makes them fewer: what goes wrong loses none."""
 
     def cancel(self) -> None:
         """Make a running `forward` raise; callable from any thread."""

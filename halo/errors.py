@@ -19,10 +19,6 @@ class CellError(HaloError):
     """The devices of a cell do not fit together: two hubs, another model, too few workers."""
 
 
-class WorkerLostError(CellError):
-    """A worker stopped answering in the middle of a token."""
-
-
 class MissingExtraError(HaloError, ImportError):
     """A part of HALO needs a package that is not installed, or not in this version."""
 

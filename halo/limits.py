@@ -52,8 +52,8 @@ TRANSPORTS = ("auto", "udp", "mqtt")
 """What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
 RESIDENCIES = ("full", "shards")
 """What workers hold in memory: the whole model; each its part of every layer."""
-PLANS = ("even",)
-"""How groups may be given to devices."""
+PLANS = ("auto", "even")
+"""How groups may be given to devices: so that all finish together, or equally."""
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -67,3 +67,9 @@ def check(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not LIMITS[name].holds(value):
             raise ValueError(f"{name} is {value}; it must be {LIMITS[name]}.")
+
+
+def check_hub_share(plan: str, hub_share: float | None) -> None:
+    """Raise a ValueError for a share that the plan would not heed."""
+    if hub_share is not None and plan != "even":
+        raise ValueError(f"hub_share is {hub_share}; the plan must be 'even' with it, and is {plan!r} (--plan even).")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from halo.engine import Engine
 from halo.errors import MissingExtraError, ModelError
-from halo.limits import LIMITS, check
+from halo.limits import LIMITS, PLANS, check, check_hub_share
 
 if TYPE_CHECKING:
     from halo.model import Model
@@ -37,7 +37,7 @@ except ImportError as error:
         "install it with `pip install 'halo-llm[hub]'`."
     ) from error
 
-_CLASS_NAMES = {"_init_sampler", "_input_ids", "_scores"}
+_CLASS_NAMES = {"_init_sampler", "_scores"}
 _INSTANCE_NAMES = {
     "_candidates",
     "_ctx",
@@ -128,9 +128,10 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             "f32", or "f16" (half the bytes, rounded to 11 bits).
         transport: What carries requests and partials to the workers: "auto" (datagrams to those that answer
             them, MQTT to the others), "udp" (datagrams or an error) or "mqtt".
-        plan: Who computes what: "even", where the workers have equal shares of every layer.
-        hub_share: The share of every layer's groups that this device computes, from 0 to 1; 0: none; None:
-            as much as a worker.
+        plan: Who computes what: "auto", so that all devices finish together, or "even", where the workers have
+            equal shares of every layer.
+        hub_share: With "even", the share of every layer's groups that this device computes, from 0 to 1; 0:
+            none; None: as much as a worker.
         residency: What workers hold in memory: "full" (the whole model) or "shards" (each a part of every
             layer, which no other worker holds; this device keeps its share, and reads from its file what
             nobody has).
@@ -150,7 +151,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     """
 
     _ctx: Any
-    n_tokens: int  # length of the sequence, which the engine may have lost in part
+    n_tokens: int  # length of the sequence; the engine may hold more, until the next eval
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         worker_pace_us: int = 0,
         partials: str = "fixed",
         transport: str = "auto",
-        plan: str = "even",
+        plan: str = PLANS[0],
         hub_share: float | None = None,
         residency: str = "full",
         seed: int = llama_cpp.LLAMA_DEFAULT_SEED,
@@ -181,6 +182,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     ) -> None:
         check(n_ctx=n_ctx, workers=workers, n_batch=n_batch, n_threads=n_threads, worker_threads=worker_threads)
         check(worker_pace_us=worker_pace_us, hub_share=hub_share)
+        check_hub_share(plan, hub_share)
         self._opened = contextlib.ExitStack()
         self._report: Callable[[], dict[str, Any]] = dict
         vocabulary = {
@@ -310,8 +312,6 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     def eval(self, tokens: Sequence[int]) -> None:
         """Append `tokens` to the sequence and keep their logits: of all with `logits_all`, else of the last.
 
-        An engine that has lost some of the earlier positions gets them again first.
-
         Raises:
             RuntimeError: The context window is full.
             KeyboardInterrupt, or what the engine raises: the sequence is as after the last whole batch.
@@ -323,7 +323,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             )
         for batch in self._batches(tokens):
             self._requires_eval = True  # until the logits kept are those of the last token again
-            self._catch_up()
+            self._engine.truncate(SLOT, self.n_tokens)  # what was rolled back, or came of a call that was interrupted
             logits = self._engine.forward(SLOT, batch, self._logits_all)
             start, end = self.n_tokens, self.n_tokens + len(batch)
             self.input_ids[start:end] = batch
@@ -337,12 +337,6 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     def _batches(self, tokens: Sequence[int] | NDArray[np.intc]) -> Iterator[NDArray[np.int32]]:
         ids = np.asarray(tokens, dtype=np.int32)
         return (ids[i : i + self.n_batch] for i in range(0, len(ids), self.n_batch))
-
-    def _catch_up(self) -> None:
-        """Make the engine hold exactly this sequence: drop what was rolled back, replay what it lost."""
-        self._engine.truncate(SLOT, self.n_tokens)
-        for batch in self._batches(self._input_ids[self._engine.n_past(SLOT) :]):
-            self._engine.forward(SLOT, batch)
 
     def sample(self, *args: Any, idx: int | None = None, **settings: Any) -> int:
         """Sample from the logits at position `idx` (None: the last); settings as in `Llama.sample`."""

@@ -18,6 +18,7 @@ from halo.cell.loop import LoopThread
 from halo.cell.native import OpenModel
 from halo.errors import HaloError
 from halo.exchange.lanes import LANES
+from halo.limits import PLANS
 
 if TYPE_CHECKING:
     from benchmarks.lab import Conditions, Lab
@@ -35,7 +36,7 @@ class Setup:
     log: Callable[[str], None]
     partials: str = "fixed"
     threads: int = 1
-    plan: str = "even"
+    plan: str = PLANS[0]
     hub_share: float | None = None
     residency: str = "full"
     worker_threads: int = 1

@@ -22,15 +22,16 @@ from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
 from halo.cell.loop import LoopThread, errors_in_one_line
 from halo.cell.messages import ModelId, Partials, Plan, Residency, clean
-from halo.cell.native import Command, Native, OpenModel
+from halo.cell.native import Command, Native, OpenModel, Relay
+from halo.cell.news import describe
 from halo.cell.roster import Roster
-from halo.cell.session import Formation, HubSession, Offer, describe
+from halo.cell.session import HubSession, Offer
 from halo.cell.shards import HubShards
 from halo.cell.topics import Topics, is_name
 from halo.errors import CellError
 from halo.exchange.datagrams import Transport
 from halo.exchange.lanes import LANES
-from halo.limits import PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice
+from halo.limits import PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_hub_share
 
 _SLOTS = 1
 _WORKERS_COME_S = 30.0
@@ -73,6 +74,7 @@ class Cell:
         self._broker: LocalBroker | None = None
         self._locals = LocalWorkers()
         self._session: HubSession | None = None
+        self._members = Membership()
         self._serving: asyncio.Task[None] | None = None
         self._close_lock = threading.Lock()
         self._closed = False
@@ -89,7 +91,7 @@ class Cell:
         threads: int = 1,
         partials: str = "fixed",
         transport: str = "auto",
-        plan: str = "even",
+        plan: str = PLANS[0],
         hub_share: float | None = None,
         residency: str = "full",
         worker_threads: int = 1,
@@ -103,7 +105,8 @@ class Cell:
 
         Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
-        for `workers` to be ready, or, without a number, using those that announce themselves within 2 s.
+        for `workers` to be ready, or, without a number, using those that announce themselves within 2 s. Others may
+        join later, up to that number (without one: 64), and whoever goes is done without.
         `partials`, `transport`, `plan`, `hub_share` and `residency` are those of `halo.HaloLlama`; `worker_threads` and
         `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
         compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
@@ -114,6 +117,7 @@ class Cell:
         check_choice("transport", transport, TRANSPORTS)
         check_choice("plan", plan, PLANS)
         check_choice("residency", residency, RESIDENCIES)
+        check_hub_share(plan, hub_share)
         wish = Wish(
             workers,
             broker,
@@ -141,24 +145,27 @@ class Cell:
     def report(self) -> dict[str, Any]:
         """What each device did, since the opening.
 
-        {"workers", "model", "partials", "transport" (as the user wanted it), "devices": [{"name", "share" (of the
-        group results), "group_results", "requests", "messages_sent", "bytes_sent", "messages_received",
-        "bytes_received" (what that device has sent and received), "link" (of a worker that takes part now: the fields
-        of `halo.cell.messages.Link`, and "packets": the hub's count of its datagrams)}], the hub first, "totals": the
-        hub's last four, "counters": the engine's others}
+        {"workers" (that take part now), "model", "partials", "transport" (as the user wanted it), "devices": [{"name",
+        "share" (of the group results), "group_results", "requests", "messages_sent", "bytes_sent",
+        "messages_received", "bytes_received" (what that device has sent and received), "late_requests", "late" (by how
+        late: `halo.cell.messages.LATE_BELOW_MS`), "never" (requests that were never answered), "stand_ins" (those that
+        somebody else computed), "probations", "filled_rows" (of its cache, by the hub), "took_us" and "link_us" (of a
+        request lately: computing it, and the way there and back); of a worker that has not been replaced also "state",
+        "cache" (the part of the sequence that it has), "owed" and "link" (the fields of `halo.cell.messages.Link`, and
+        "packets": the hub's count of its datagrams)}], the hub first, "totals": what the hub has sent and received,
+        "counters": the engine's others}
         """
-        members = self._members()
+        members = self._members
         report = {
-            "workers": len(members.formation.names),
+            "workers": len(members.names()),
             "model": self._model.name,
             "partials": self._wish.partials,
             "transport": self._wish.transport,
             **summarize(self.engine.settle()),
         }
-        links = members.links()
+        states = members.devices()
         for device in report["devices"]:
-            if (link := links.get(device["name"])) is not None:
-                device["link"] = link
+            device.update(states.get(device["name"], {}))
         return report
 
     def close(self) -> None:
@@ -197,8 +204,12 @@ class Cell:
         engine = self._native.Engine(
             self._model.native, wish.n_ctx, n_slots=_SLOTS, threads=wish.threads, partials=wish.partials
         )
-        engine.assign_evenly(wish.hub_share)  # the one plan that there is
-        self.engine = CellEngine(self._native, engine, _SLOTS, self._members())
+        engine.set_plan(wish.plan, wish.hub_share)
+        if self._session is not None:
+            self._members = _Joined(self._session)
+            self._session.stats = engine.stats
+            self._session.on_failure = engine.cancel
+        self.engine = CellEngine(self._native, engine, self._members)
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:
         wish = self._wish
@@ -228,8 +239,8 @@ class Cell:
         await self._serve(session)
         await caution(address, self._log)
         wanted = wish.workers
-        formation = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
-        self._announce(formation, topics, address)
+        names = await session.form(wanted, _ANNOUNCED_S if wanted is None else _WORKERS_COME_S, self._locals.check)
+        self._announce(names, topics, address)
 
     async def _serve(self, session: HubSession) -> None:
         started = asyncio.Event()
@@ -240,9 +251,9 @@ class Cell:
         if not started.is_set():
             await self._serving  # raises why
 
-    def _announce(self, formation: Formation, topics: Topics, address: Address) -> None:
-        if formation.names or self._wish.workers == 0:
-            self._log(f"computing with {describe(formation.names)}")
+    def _announce(self, names: list[str], topics: Topics, address: Address) -> None:
+        if names or self._wish.workers == 0:
+            self._log(f"computing with {describe(names)}")
         else:
             self._log(f"no worker is in the cell {topics.cell!r} at {address}: the hub computes alone")
 
@@ -253,11 +264,6 @@ class Cell:
 
     def _make_shards(self, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
         return HubShards(self._native, self._model.native, self._wish.hub_share, roster, publish)
-
-    def _members(self) -> Membership:
-        if self._session is None or self._loop is None:
-            return Membership()
-        return _Joined(self._session, self._loop)
 
     async def _shut_down(self) -> None:
         if self._session is not None and self._serving is not None:
@@ -273,40 +279,31 @@ class Cell:
 class _Joined(Membership):
     """The membership of a cell, asked from the thread that runs the engine."""
 
-    def __init__(self, session: HubSession, loop: LoopThread) -> None:
+    def __init__(self, session: HubSession) -> None:
         self._session = session
-        self._loop = loop
 
     @property
-    def formation(self) -> Formation:
-        return self._session.formation
-
-    @property
-    def loss_waits(self) -> bool:
-        return self._session.loss_waits
-
-    @property
-    def joiner_waits(self) -> bool:
-        return self._session.joiner_waits
+    def relay(self) -> Relay:
+        return self._session.members.relay
 
     @property
     def failure(self) -> CellError | None:
         return self._session.failure
 
-    def form_again(self) -> Formation:
-        return self._loop.run(self._session.form_again())
+    def names(self) -> list[str]:
+        return self._session.members.names()
 
-    def links(self) -> dict[str, dict[str, Any]]:
-        return self._session.counted_links()
+    def name(self, index: int) -> str | None:
+        return self._session.members.name(index)
 
-    def suspect(self, name: str, reason: str) -> None:
-        self._loop.call(lambda: self._session.suspect(name, reason))
+    def settle(self, stats: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return self._session.members.settle(stats)
 
-    def expel(self, name: str, reason: str) -> None:
-        self._loop.call(lambda: self._session.expel(name, reason))
+    def reset(self) -> None:
+        self._session.members.reset()
 
-    def broker_failure(self) -> str | None:
-        return self._loop.run(self._session.broker_failure())
+    def devices(self) -> dict[str, dict[str, Any]]:
+        return self._session.devices()
 
 
 def hub_name() -> str:

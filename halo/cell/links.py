@@ -1,4 +1,4 @@
-"""What the hub tells of the way to each of its workers: native figures, rounded, and why datagrams do not reach it."""
+"""What the hub tells of its workers, from native figures: the way to each, and what each device has done."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from typing import Any
 
 import msgspec
 
-from halo.cell.messages import Link, clean
+from halo.cell.ledger import HUB, summarize
+from halo.cell.messages import Link, Work, clean
 from halo.exchange.datagrams import WITHOUT, HubDatagrams
 
 _MEASURED = {"rtt_ms": 3, "jitter_ms": 3, "loss_to": 4, "loss_from": 4, "goodput": 0}
 """Figures and their digits after the point."""
+_WORK = (
+    "share", "group_results", "requests", "late_requests", "late", "never", "stand_ins", "probations", "filled_rows",
+)  # fmt: skip
+_REASON = 200
+"""Characters of a reason, of which one document may carry 65."""
 _SILENT = "datagrams to it are not answered"
 
 
@@ -38,6 +44,24 @@ def counted_link(name: str, state: Mapping[str, Any], datagrams: HubDatagrams) -
     fields: dict[str, Any] = msgspec.to_builtins(link_of(name, state, datagrams))
     del fields["name"]
     return {**fields, "packets": state["packets"]} if state["offered"] else fields
+
+
+def work_of(sums: dict[str, Any], states: Mapping[str, Mapping[str, Any]]) -> list[Work]:
+    """What the hub and the workers with these states have done: of `Ledger.with_running`, and `Relay.members`."""
+    work = []
+    for device in summarize(sums)["devices"]:
+        name = device["name"]
+        if name != HUB and name not in states:
+            continue  # its index is another one's
+        counts = {key: device[key] for key in _WORK}
+        state = states.get(name)
+        if state is not None:
+            counts["state"], counts["owed"] = state["state"], state["owed"]
+            counts["reason"] = clean(state["reason"], _REASON)
+            counts["for_s"] = round(state["for_s"], 1)
+            counts["cache"] = round(min(max(state["cache"], 0.0), 1.0), 4)
+        work.append(Work(name=name, **counts))
+    return work
 
 
 def rounded(value: float | None, digits: int) -> float | None:

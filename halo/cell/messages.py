@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_DOCUMENT = 64 * 1024
 """Bytes; a longer payload on a control topic is not even parsed."""
 
@@ -57,7 +57,7 @@ class DatagramPlace(Sealing, frozen=True, kw_only=True):
 class Lease(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/hub`, retained: the hub and the session that workers shall serve."""
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     session: _HEX64
     hub: _NAME
     model: ModelId
@@ -73,7 +73,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 class Beat(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/hub/beat`, each second: the holder of the lease is alive."""
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     session: _HEX64
 
 
@@ -83,7 +83,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     `shard`: what it holds in a cell whose workers hold shards; `loaded`: how much of what it shall hold is there.
     """
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     name: _NAME
     incarnation: _HEX64
     isa: _TEXT
@@ -104,7 +104,7 @@ class Profile(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/plan`, retained: what each worker shall hold in memory, where they hold shards; null: nothing."""
 
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
     session: _HEX64
     shards: Annotated[dict[_NAME, Shard | None], Meta(max_length=512)]
 
@@ -131,12 +131,43 @@ class Link(Struct, frozen=True, kw_only=True):
     reason: _TEXT = ""
 
 
-class Links(Struct, frozen=True, kw_only=True):
-    """`halo/<cell>/hub/links`, each second: how the hub reaches its workers."""
+LATE_BELOW_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+"""Bounds of the counts of late requests by how late they were; the last count is of what was later than all."""
+Standing = Literal["stable", "probation", "away", "gone", "expelled"]
 
-    protocol: Literal[2] = 2
+
+class Work(Struct, frozen=True, kw_only=True):
+    """What one device has done since the session began, and how it stands; the hub (`hub`) is one, too.
+
+    `share` is its part of all group results, `late` its late requests by how late (`LATE_BELOW_MS`), `never` those that
+    were never answered, `stand_ins` those that somebody else computed. `cache` is the part of the present sequence that
+    it has; `for_s` tells how long the `state` lasts.
+    """
+
+    name: _NAME
+    state: Standing = "stable"
+    reason: _TEXT = ""
+    for_s: _AMOUNT = 0
+    share: _SHARE = 0
+    group_results: _COUNT = 0
+    requests: _COUNT = 0
+    late_requests: _COUNT = 0
+    late: Annotated[list[_COUNT], Meta(max_length=len(LATE_BELOW_MS) + 1)] = []
+    never: _COUNT = 0
+    stand_ins: _COUNT = 0
+    probations: _COUNT = 0
+    filled_rows: _COUNT = 0
+    cache: _SHARE = 1
+    owed: _COUNT = 0
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/hub/links`, each second: how the hub reaches its workers, and what each device has done."""
+
+    protocol: Literal[3] = 3
     session: _HEX64
     links: Annotated[list[Link], Meta(max_length=64)]
+    work: Annotated[list[Work], Meta(max_length=65)] = []
 
 
 class BadDocument(Exception):

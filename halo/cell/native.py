@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Post = Callable[[list[tuple[int, int, bytes]]], None]
+"""Takes messages to send: (index, attempt, message); attempt 0 is the first."""
 """Takes messages to send: (worker, attempt, message); attempt 0 is the first."""
 Masks = list[tuple[int, int]]
 """Groups: (attention mask, MLP mask) of each layer."""
@@ -34,18 +35,41 @@ class OpenModel(Protocol):
 
 
 class Relay(Protocol):
-    """One session's exchange with a fixed list of workers, whose messages Python carries."""
+    """One session's exchange with its members, each at an index of its own; Python carries their messages over MQTT.
 
-    def deliver(self, worker: int, message: bytes) -> bool:
+    All but `deliver`, `members`, `links` and `probe` are called in the hub's loop only.
+    """
+
+    def open_datagrams(self, own: Any, only: bool) -> None:
+        """Open the socket, before the first member joins; NativeError where the system gives none."""
+
+    def join(self, offer: DatagramOffer | None, *, resident: Masks | None = None) -> int:
+        """A worker takes part from the next sync on; returns its index."""
+
+    def leave(self, index: int, reason: str) -> None:
+        """It is asked nothing any more, and what it owes is computed by others; its link and keys are kept."""
+
+    def rejoin(self, index: int) -> None:
+        """The same process, with the same keys and caches, is back."""
+
+    def forget(self, index: int) -> dict[str, Any]:
+        """Give up the index, and what belongs to it; returns what was counted, as in the engine's `stats`."""
+
+    def members(self) -> list[dict[str, Any] | None]:
+        """By index (None: free): {"state", "reason", "for_s", "cache", "owed"}."""
+
+    def links(self) -> list[dict[str, Any] | None]:
+        """By index (None: free): what is known of the way to it."""
+
+    def update_candidates(self, index: int, candidates: list[tuple[str, int]]) -> None: ...
+    def deliver(self, index: int, message: bytes) -> bool:
         """Returns whether this answer shows that its request was sent again needlessly."""
 
-    def lost(self, worker: int, reason: str) -> None: ...
-    def probe(self, payload: int, reply_bytes: int, syncs: int) -> list[float]: ...
-    def open_datagrams(self, own: Any, session: int, offers: list[DatagramOffer | None], only: bool) -> None: ...
-    def update_candidates(self, worker: int, candidates: list[tuple[str, int]]) -> None: ...
-    def links(self) -> list[dict[str, Any]]: ...
     def set_resident(self, index: int, masks: Masks) -> None:
         """What this worker holds in memory: it is asked for nothing else."""
+
+    def probe(self, payload: int, reply_bytes: int, syncs: int) -> list[float]:
+        """Seconds of so many syncs without computing; the one call that raises WorkerLost."""
 
 
 class NativeEngine(Protocol):
@@ -60,8 +84,10 @@ class NativeEngine(Protocol):
     def n_past(self, slot: int) -> int: ...
     def cancel(self) -> None: ...
     def attach(self, relay: Any) -> None: ...
-    def assign_evenly(self, hub_share: float | None = ...) -> None: ...
-    def stats(self) -> dict[str, Any]: ...
+    def set_plan(self, name: str, hub_share: float | None = ..., seed: int | None = ...) -> None: ...
+    def stats(self) -> dict[str, Any]:
+        """From any thread, beside a running `forward`."""
+
     def reset_stats(self) -> None: ...
 
 
@@ -87,7 +113,7 @@ class Native(Protocol):
     def Engine(
         self, model: Any, n_ctx: int, n_slots: int = ..., threads: int = ..., partials: str = ...
     ) -> NativeEngine: ...
-    def Relay(self, session: int, workers: int, post: Post, *, re_request_s: float | None = ...) -> Relay: ...
+    def Relay(self, session: int, post: Post, *, re_request_s: float | None = ...) -> Relay: ...
     def Worker(self, model: Any, threads: int = ..., pace_us: int = ...) -> NativeWorker: ...
     def KeyPair(self) -> Any: ...
     def DatagramWorker(self, worker: NativeWorker, port: int = ...) -> Any: ...

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from halo.cell.messages import BadDocument, OtherProtocol, Profile, decode
 
+Owner = tuple[str, str]
+"""Whose caches and link: an incarnation and its datagram key (empty: it has none), which is new at each opening."""
+
+
+def owner_of(profile: Profile) -> Owner:
+    """What must be the same for a worker that comes back to go on where it was."""
+    return profile.incarnation, "" if profile.datagrams is None else profile.datagrams.key
+
+
+def serves(profile: Profile, session: str) -> bool:
+    """Whether the worker says that it is ready for this session."""
+    return profile.state == "ready" and profile.session == session
+
 
 class Roster:
     """The newest valid profile of each device."""
@@ -14,7 +27,7 @@ class Roster:
         """Documents that were not valid profiles."""
         self.strangers: dict[str, str] = {}
         """Devices that speak another version of the protocol, and what was said about it."""
-        self._silent: set[str] = set()
+        self._doubted: set[str] = set()
         self._expelled: set[str] = set()
         """Incarnations: whoever is started anew may come again."""
 
@@ -26,7 +39,6 @@ class Roster:
         if not payload:
             self.profiles.pop(name, None)
             self.strangers.pop(name, None)
-            self._silent.discard(name)
             return True
         try:
             profile = decode(Profile, payload)
@@ -41,28 +53,30 @@ class Roster:
             self.ignored += 1
             return False
         self.profiles[name] = profile
-        self._silent.discard(name)  # whoever publishes is not silent
+        self._doubted.discard(name)
         return True
 
-    def suspect(self, name: str) -> None:
-        """Do not count on this device until it says something again."""
-        self._silent.add(name)
+    def doubt(self) -> None:
+        """We were cut off from the broker: whoever is still there will be heard of again."""
+        self._doubted = set(self.profiles)
 
-    def expel(self, name: str) -> None:
-        """Never count on this device again, as long as it is not started anew."""
-        if (profile := self.profiles.get(name)) is not None:
-            self._expelled.add(profile.incarnation)
+    def settle_doubts(self) -> None:
+        """Forget the devices of which nothing has been heard since `doubt`."""
+        for name in self._doubted:
+            self.profiles.pop(name, None)
+        self._doubted.clear()
+
+    def expel(self, incarnation: str) -> None:
+        """Never count on this process again."""
+        self._expelled.add(incarnation)
 
     def _counts(self, profile: Profile) -> bool:
-        return profile.name not in self._silent and profile.incarnation not in self._expelled
+        return profile.incarnation not in self._expelled and profile.name not in self._doubted
 
     def ready(self, session: str) -> list[str]:
         """The devices that serve this session, by name."""
-        return sorted(
-            name
-            for name, profile in self.profiles.items()
-            if profile.state == "ready" and profile.session == session and self._counts(profile)
-        )
+        profiles = self.profiles.items()
+        return sorted(name for name, profile in profiles if serves(profile, session) and self._counts(profile))
 
     def serving(self, session: str) -> list[str]:
         """The devices that serve this session, or will once they have loaded what they shall hold; by name."""
@@ -77,9 +91,7 @@ class Roster:
         return sorted(
             name
             for name, profile in self.profiles.items()
-            if self._counts(profile)
-            and profile.state != "refused"
-            and not (profile.state == "ready" and profile.session == session)
+            if self._counts(profile) and profile.state != "refused" and not serves(profile, session)
         )
 
     def refusals(self) -> list[str]:

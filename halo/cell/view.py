@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from halo.cell.address import Address
 from halo.cell.connection import Connection
-from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, OtherProtocol, decode
+from halo.cell.messages import BadDocument, Beat, Lease, Link, Links, OtherProtocol, Work, decode
 from halo.cell.roster import Roster
 from halo.cell.topics import Topics
 from halo.errors import BrokerError, CellError
@@ -40,9 +40,18 @@ class View:
 
     def link(self, name: str) -> Link | None:
         """How the hub reaches this worker, where it has said so."""
-        if self.links is None or self.lease is None or self.links.session != self.lease.session:
-            return None
-        return next((link for link in self.links.links if link.name == name), None)
+        told = self._told()
+        return None if told is None else next((link for link in told.links if link.name == name), None)
+
+    def work(self) -> dict[str, Work]:
+        """What each device has done, by name, the hub first, where that has said so."""
+        told = self._told()
+        return {} if told is None else {work.name: work for work in told.work}
+
+    def _told(self) -> Links | None:
+        return (
+            None if self.lease is None or self.links is None or self.links.session != self.lease.session else self.links
+        )
 
 
 async def look(address: Address, topics: Topics, beat_s: float = BEAT_PATIENCE_S, *, links: bool = False) -> View:

@@ -36,6 +36,8 @@ from halo.exchange.mqtt import WorkerExchange
 _LAST_RESORT_S = 2.5
 """How long a worker without a parent may take to leave in order."""
 _LEASE_RETURNS_S = 1.0
+_HUB_PINGS_S = 2.5
+"""Within this time a hub that lives has sent a packet, whatever the broker says of it."""
 _LOOK_S = 5.0
 """Between looks at this device's addresses."""
 
@@ -154,15 +156,18 @@ class WorkerService:
                     await self._publish_profile()
 
     async def _lease_returns(self) -> bool:
-        """A cleared lease may come of a broker that restarts: a living hub puts it back as it was."""
+        """A cleared lease may come of a broker that restarts, or of a hub that was cut off from it.
+
+        A living hub puts it back as it was; until then its packets tell that it lives.
+        """
         while True:
             await self._control.wait_up()
-            life = self._control.lives
+            life, heard = self._control.lives, self._datagrams.heard()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LEASE_RETURNS_S):
+                async with asyncio.timeout(_LEASE_RETURNS_S if heard is None else _HUB_PINGS_S):
                     await self._lease_news.wait()
                     return True
-            if self._control.is_up and life == self._control.lives:
+            if self._control.is_up and life == self._control.lives and self._datagrams.heard() == heard:
                 return False
 
     async def _follow(self, lease: Lease | None) -> None:

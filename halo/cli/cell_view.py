@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from halo.cell.address import Address
-from halo.cell.messages import Link, Profile, Shard
+from halo.cell.ledger import HUB
+from halo.cell.messages import Link, Profile, Shard, Work
 from halo.cell.view import View
 from halo.cli.console import size, table
+from halo.words import shortened
 
 
 def as_json(cell: str, view: View) -> dict[str, Any]:
-    """The cell as an object: the hub, the devices, and of each of these its link."""
+    """The cell as an object: the hub, the devices, of each its link and its work, and who takes part no more."""
     return {
         "cell": cell,
         "hub": None if view.lease is None else _hub(view),
         "devices": [_device(view, p) for _, p in sorted(view.roster.profiles.items())],
+        "gone": [_work(work) for name, work in view.work().items() if name not in (HUB, *view.roster.profiles)],
         "ignored": view.roster.ignored,
     }
 
@@ -34,6 +38,7 @@ def _hub(view: View) -> dict[str, Any]:
         "partials": lease.partials,
         "residency": lease.residency,
         "since": lease.since,
+        "work": None if (work := view.work().get(HUB)) is None else _work(work),
     }
 
 
@@ -54,6 +59,7 @@ def _device(view: View, profile: Profile) -> dict[str, Any]:
         "hub": view.lease.hub if serves and view.lease else "",
         "session": profile.session,
         "link": None if link is None else _fields(link),
+        "work": None if (work := view.work().get(profile.name)) is None else _work(work),
     }
 
 
@@ -67,8 +73,8 @@ def as_text(cell: str, address: Address, view: View) -> str:
         rows: list[tuple[str, ...]] = [("NAME", "STATE", "MODEL", "ISA", "THREADS", "CORES", "MEMORY", "HUB", "LINK")]
         rows += [_row(device) for device in devices]
         lines += table(rows)
-        unreached = [d for d in devices if d["link"] and d["link"]["reason"]]
-        lines += [f"{d['name']} is not reached over udp: {d['link']['reason']}" for d in unreached]
+        links = (view.link(name) for name in sorted(view.roster.profiles))
+        lines += unreached(link for link in links if link is not None)
         lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
     lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
     return "\n".join(lines)
@@ -92,6 +98,18 @@ def state_of(state: str, loaded: float | None, shard: Shard | None) -> str:
     return state if shard is None else f"{state} {shard[0] + 1}/{shard[1]}"
 
 
+def unreached(links: Iterable[Link]) -> list[str]:
+    """A sentence for each reason why datagrams do not reach some workers."""
+    by_reason: dict[str, list[str]] = {}
+    for link in links:
+        if link.reason:
+            by_reason.setdefault(link.reason, []).append(link.name)
+    return [
+        f"{shortened(names)} {'is' if len(names) == 1 else 'are'} not reached over udp: {reason}"
+        for reason, names in by_reason.items()
+    ]
+
+
 def _row(device: dict[str, Any]) -> tuple[str, ...]:
     return (
         device["name"],
@@ -108,6 +126,11 @@ def _row(device: dict[str, Any]) -> tuple[str, ...]:
 
 def _fields(link: Link) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(link).items() if key != "name"}
+
+
+def _work(work: Work) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(work)
+    return fields
 
 
 def _link(link: dict[str, Any] | None) -> str:

@@ -22,9 +22,14 @@ _EXAMPLES = """\
   halo devices --broker mqtt://pi1 --watch      follow it, until Ctrl-C; with --json an object a line
 
 LINK is what carries requests and partials: udp, with the worker's address and the cipher, or mqtt. The hub measures
-links over udp: RTT and JITTER of packets, LOSS on the way to the worker and back (of the last thousand), GOODPUT
-(bytes of requests a second while any is under way), fragments sent again on request (REPAIRS) and messages sent again
-because nothing was heard (TIMEOUTS) since the session began.
+links over udp: RTT and JITTER of packets in ms, LOSS on the way to the worker and back (of the last thousand), GOODPUT
+(bytes of requests a second while any is under way).
+
+With --watch also what each device has done since the session began: its SHARE of the group results, requests answered
+LATE (half of them BY less than that), STAND-INS (requests that somebody else computed), the part of the sequence that
+its CACHE has, fragments sent again on request (REPAIRS) and messages sent again because nothing was heard (TIMEOUTS).
+STATE is stable, probation (it was late just now), away (it does not answer), gone or expelled; of others it is what
+they say themselves.
 """
 _BEAT_S = 1.5
 

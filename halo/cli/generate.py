@@ -36,8 +36,9 @@ _EXAMPLES = """\
 Without --broker, --workers starts that many processes on this machine. With it, that many devices of the
 cell take part (without a number: all that are ready).
 
---json tells what each device has computed, sent and received (the hub is the first), how each worker was reached
-("link": over udp or mqtt, round trip, loss each way), and why the text ends:
+--json tells what each device has computed, sent and received (the hub is the first), how often it was late and somebody
+else computed in its place ("late", "stand_ins"), how each worker was reached ("link": over udp or mqtt, round trip,
+loss each way), and why the text ends:
 "finish" is "stop" (the model ended it), "length" (-n) or "context" (full; -c).
 """
 

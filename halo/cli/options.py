@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from halo.errors import BrokerError, CellError, WorkerLostError
+from halo.errors import BrokerError, CellError
 from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS
 
 Run = Callable[[argparse.Namespace], int]
@@ -56,7 +56,7 @@ def by_variable(args: argparse.Namespace) -> bool:
 
 def named_variable(args: argparse.Namespace, error: BrokerError | CellError) -> BrokerError | CellError:
     """The same error, which also names the variable where that has chosen the broker."""
-    if isinstance(error, WorkerLostError) or not by_variable(args):
+    if not by_variable(args):
         return error
     kind = BrokerError if isinstance(error, BrokerError) else CellError
     return kind(f"{error} (The broker comes from the variable {VARIABLE}; --broker {LOCAL} goes without it.)")
@@ -88,13 +88,17 @@ def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> 
     add_partials(parser)
     add_transport(parser, measuring=measuring)
     parser.add_argument(
-        "--plan", choices=PLANS, default=PLANS[0], help="who computes what; even: the workers get equal shares (even)"
+        "--plan",
+        choices=PLANS,
+        default=PLANS[0],
+        help="who computes what; auto: so that all finish together; even: the workers get equal shares (auto)",
     )
     parser.add_argument(
         "--hub-share",
         type=within("hub_share"),
         metavar="X",
-        help="the part of every layer that this device computes, from 0 to 1 (default: as much as a worker)",
+        help="with --plan even: the part of every layer that this device computes, from 0 to 1 (default: as much as a "
+        "worker)",
     )
     parser.add_argument(
         "--residency",

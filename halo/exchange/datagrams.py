@@ -6,12 +6,13 @@ The links themselves are native (native/wire/): here are only keys, addresses an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from halo.cell.messages import DatagramPlace, Lease, Profile, Sealing
-from halo.cell.native import Native, NativeWorker, Relay
+from halo.cell.native import DatagramOffer, Native, NativeWorker, Relay
+from halo.cell.roster import Owner, owner_of
 from halo.errors import CellError
 from halo.exchange.addresses import local_addresses, reachable
 from halo.words import shortened
@@ -27,15 +28,15 @@ _LOOK_S = 0.01
 
 @dataclass
 class _Opened:
-    """A link of the hub: which worker of the relay, whose (incarnation and key), and where it has been looked for."""
+    """A link of the hub: which member of the relay, whose, and where it has been looked for."""
 
-    number: int
-    owner: tuple[str, str]
+    index: int
+    owner: Owner
     candidates: list[tuple[str, int]]
 
 
 class HubDatagrams:
-    """The hub's end of one session's links. Its key pair is as old as the session."""
+    """The hub's end of its session's links. Its key pair and its socket are as old as the session."""
 
     def __init__(self, native: Native, transport: Transport, *, loopback: bool) -> None:
         self._native = native
@@ -49,6 +50,8 @@ class HubDatagrams:
         """Why there is no link to a worker that this device could have one to."""
         self._relay: Relay | None = None
         self._opened: dict[str, _Opened] = {}
+        self._spent: set[Owner] = set()
+        """Whose links are gone: packet numbers would begin anew under the same keys, which they must never do."""
         self._keys: Any = None if self.unavailable else native.KeyPair()
 
     @property
@@ -61,46 +64,38 @@ class HubDatagrams:
         """Whether the user lets nothing else carry partials."""
         return self._transport == "udp"
 
+    @property
+    def patience_s(self) -> float:
+        """How long the links of new members may take to stand."""
+        return _LINKS_COME_S[self._transport] if self.wanted else 0.0
+
     def sealing(self) -> Sealing | None:
         """What the lease says."""
         if self._keys is None:
             return None
         return Sealing(key=self._keys.public.hex(), ciphers=list(self._native.ciphers()))
 
-    async def open(self, relay: Relay, session: str, profiles: Sequence[Profile]) -> None:
-        """Open links to those workers that offer one, and give them a moment to answer."""
+    def open(self, relay: Relay) -> None:
+        """Open the socket, before anyone joins. Where the system gives none, `unavailable` says why."""
+        self._relay = relay
         if self._keys is None:
             return
-        offers = [self._offer(number, profile) for number, profile in enumerate(profiles)]
         try:
-            relay.open_datagrams(self._keys, int(session, 16), offers, self.only)
-        except self._native.NativeError as error:  # this system gives no socket
-            self.unavailable = str(error)
-            return
-        self._relay = relay
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _LINKS_COME_S[self._transport]
-        while loop.time() < end and not all(link["alive"] for link in relay.links() if link["offered"]):  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_S)
+            relay.open_datagrams(self._keys, self.only)
+        except self._native.NativeError as error:
+            self.unavailable, self._keys = str(error), None
 
-    def hear(self, profile: Profile) -> None:
-        """Look for a worker where its profile says now, if it is still the one that the link was opened to."""
-        link, place = self._opened.get(profile.name), profile.datagrams
-        if self._relay is None or link is None or place is None or link.owner != (profile.incarnation, place.key):
-            return
-        candidates = self._candidates(place)
-        if candidates and candidates != link.candidates:
-            link.candidates = candidates
-            self._relay.update_candidates(link.number, candidates)
-
-    def _candidates(self, place: DatagramPlace) -> list[tuple[str, int]]:
-        return [(address, place.port) for address in reachable(place.addresses, self._loopback)]
-
-    def _offer(self, number: int, profile: Profile) -> tuple[bytes, str, str, list[tuple[str, int]]] | None:
+    def offer(self, profile: Profile) -> DatagramOffer | None:
         """What a profile offers, or None: anyone on the broker can write one, and it must not stop the others."""
+        if self._keys is None:
+            return None
+        self.troubles.pop(profile.name, None)
         place, key = profile.datagrams, b""
         if place is None:
             self.troubles[profile.name] = WITHOUT
+            return None
+        if owner_of(profile) in self._spent:
+            self.troubles[profile.name] = "it has had a link in this session, which others needed: start it anew"
             return None
         candidates = self._candidates(place)
         if not candidates:
@@ -112,9 +107,40 @@ class HubDatagrams:
         except (ValueError, self._native.NativeError) as error:
             self.troubles[profile.name] = f"the key that it announces cannot be used: {error}"
             return None
-        cipher = self.ciphers[profile.name] = _common(place, self._native)
-        self._opened[profile.name] = _Opened(number, (profile.incarnation, place.key), candidates)
-        return key, profile.incarnation, cipher, candidates
+        return key, profile.incarnation, _common(place, self._native), candidates
+
+    def opened(self, profile: Profile, index: int, offer: DatagramOffer) -> None:
+        """The relay has taken this offer: there is a link now."""
+        self.ciphers[profile.name] = offer[2]
+        self._opened[profile.name] = _Opened(index, owner_of(profile), offer[3])
+
+    def forget(self, name: str) -> None:
+        """There is no link to this worker any more."""
+        if (link := self._opened.pop(name, None)) is not None:
+            self._spent.add(link.owner)
+        self.ciphers.pop(name, None)
+
+    async def settle(self) -> None:
+        """Give the links of the first members a moment to answer."""
+        if self._relay is None or self._keys is None:
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.patience_s
+        while loop.time() < end and any(_silent(link) for link in self._relay.links()):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
+
+    def hear(self, profile: Profile) -> None:
+        """Look for a worker where its profile says now, if it is still the one that the link was opened to."""
+        link, place = self._opened.get(profile.name), profile.datagrams
+        if self._relay is None or link is None or place is None or link.owner != owner_of(profile):
+            return
+        candidates = self._candidates(place)
+        if candidates and candidates != link.candidates:
+            link.candidates = candidates
+            self._relay.update_candidates(link.index, candidates)
+
+    def _candidates(self, place: DatagramPlace) -> list[tuple[str, int]]:
+        return [(address, place.port) for address in reachable(place.addresses, self._loopback)]
 
 
 class WorkerDatagrams:
@@ -130,6 +156,7 @@ class WorkerDatagrams:
         self.unavailable = native.sealing_unavailable() or ""
         self._end: Any = None
         self._failed = False
+        self._serving = False
         if not self.unavailable:
             self._keys = native.KeyPair()
             try:
@@ -158,7 +185,7 @@ class WorkerDatagrams:
         """Answer the hub of this lease, and nobody else. Returns why that cannot be; empty: it can, or need not."""
         if self._end is None:
             return ""
-        self._failed = False
+        self._failed = self._serving = False
         if lease.datagrams is None:
             self._end.close()
             return ""
@@ -173,10 +200,16 @@ class WorkerDatagrams:
             self._end.close()
             self._failed = True
             return f"the key of the hub's lease cannot be used: {error}"
+        self._serving = True
         return ""
+
+    def heard(self) -> int | None:
+        """How many packets have come from the hub, which sends one each second at least; None: there is no link."""
+        return int(self._end.link()["packets"]["packets_received"]) if self._serving else None
 
     def close(self) -> None:
         """Answer nobody."""
+        self._serving = False
         if self._end is not None:
             self._end.close()
 
@@ -186,26 +219,22 @@ def _common(peer: Sealing, native: Native) -> str:
     return _AES if _AES in peer.ciphers and _AES in native.ciphers() else _CHACHA
 
 
-def unreached(
-    names: Sequence[str],
-    profiles: Mapping[str, Profile],
-    links: Sequence[Mapping[str, Any]],
-    troubles: Mapping[str, str],
-) -> dict[str, str]:
-    """Which workers datagrams do not reach, and why, as far as it can be known: `troubles`, or a firewall."""
-    reasons: dict[str, str] = {}
-    for name, link in zip(names, links, strict=True):
-        if not link["offered"]:
-            reasons[name] = troubles.get(name, WITHOUT)
-        elif not link["alive"]:
-            place = profiles[name].datagrams if name in profiles else None
-            port = "" if place is None else f" (UDP port {place.port} there)"
-            reasons[name] = f"datagrams to it are not answered: a firewall between the devices?{port}"
-    return reasons
+def why_unreached(profile: Profile, link: Mapping[str, Any] | None, troubles: Mapping[str, str]) -> str:
+    """Why datagrams do not reach a worker, as far as it can be known; empty: they do."""
+    if link is None or not link["offered"]:
+        return troubles.get(profile.name, WITHOUT)
+    if link["alive"]:
+        return ""
+    port = "" if profile.datagrams is None else f" (UDP port {profile.datagrams.port} there)"
+    return f"datagrams to it are not answered: a firewall between the devices?{port}"
+
+
+def _silent(link: Mapping[str, Any] | None) -> bool:
+    return link is not None and bool(link["offered"]) and not link["alive"]
 
 
 def in_one_line(reasons: Mapping[str, str]) -> str:
-    """The workers and the reasons that `unreached` gives; those of one reason together."""
+    """Workers and reasons; those of one reason together."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         by_reason.setdefault(reason, []).append(name)

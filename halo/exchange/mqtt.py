@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from halo.cell.address import Address
-from halo.cell.native import NativeWorker, Post, Relay
+from halo.cell.native import NativeWorker, Relay
 from halo.cell.topics import Topics
 from halo.exchange import codec
 from halo.exchange.lanes import LANES, Lanes, Route
@@ -17,8 +18,16 @@ _QUEUE = 64
 """Requests that may wait for the computing thread; more are not accepted, and the hub asks again."""
 
 
+@dataclass
+class _Way:
+    """How the messages of one member go."""
+
+    name: str
+    route: Route
+
+
 class HubExchange:
-    """Carries the messages of one session at a time. Made and used in the loop."""
+    """Carries the messages of one session, whose members come and go. Made and used in the loop."""
 
     def __init__(self, address: Address, topics: Topics, client_id: str, lanes: int = LANES) -> None:
         self.ignored = 0
@@ -30,56 +39,48 @@ class HubExchange:
         self._loop = asyncio.get_running_loop()
         self._session = ""
         self._relay: Relay | None = None
+        self._ways: dict[int, _Way] = {}
         self._index: dict[str, int] = {}
-        self._routes: list[Route] = []
 
     @property
     def is_plain(self) -> bool:
         """One lane, and so nowhere else to go with what is late."""
         return len(self.lanes.lanes) == 1
 
-    def listen(self, session: str) -> None:
-        """Leave the session so far and subscribe to the partials of another one."""
-        self._relay = None
+    def listen(self, session: str, relay: Relay) -> None:
+        """Subscribe to the partials of a session and deliver them to its relay."""
+        self._session, self._relay = session, relay
         for number, lane in enumerate(self.lanes.lanes):
-            if self._session:
-                lane.unsubscribe(self._topics.all_partials(self._session, number))
             lane.subscribe(self._topics.all_partials(session, number))
-        self._session = session
 
-    def poster(self, names: list[str], lanes: list[int]) -> Post:
-        """What a relay calls, from the thread that runs `forward`, to send messages to these workers.
+    def add(self, index: int, name: str, lanes: int) -> None:
+        """The worker `name`, which has so many lanes, is the relay's member `index` from now on."""
+        self._ways[index] = _Way(name, Route(self.lanes, min(lanes, len(self.lanes.lanes))))
+        self._index[name] = index
 
-        `lanes`: how many each of them has.
-        """
-        routes = self._routes = [Route(self.lanes, min(own, len(self.lanes.lanes))) for own in lanes]
+    def remove(self, index: int) -> None:
+        """Nobody is the member `index` any more: what is posted to it goes nowhere."""
+        way = self._ways.pop(index, None)
+        if way is not None and self._index.get(way.name) == index:
+            del self._index[way.name]
 
-        def publish(batch: list[tuple[int, int, bytes]]) -> None:
-            packets: dict[int, list[bytes]] = {}
-            for worker, attempt, message in batch:
-                chosen, copies = routes[worker].choose(attempt)
-                self.copies += 0 if attempt else len(chosen) - 1
-                for lane in chosen:
-                    topic = self._topics.request(names[worker], lane, copies)
-                    packets.setdefault(lane, []).append(codec.publish(topic, message))
-            for lane, together in packets.items():
-                self.lanes.lanes[lane].send(b"".join(together))
+    def post(self, batch: list[tuple[int, int, bytes]]) -> None:
+        """What the relay calls, from any thread, to send messages to its members."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: so is the cell, and forward is cancelled
+            self._loop.call_soon_threadsafe(self._publish, batch)
 
-        def post(batch: list[tuple[int, int, bytes]]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: so is the cell, and forward is cancelled
-                self._loop.call_soon_threadsafe(publish, batch)
-
-        return post
-
-    def bind(self, relay: Relay, names: list[str]) -> None:
-        """Deliver the partials of these workers to the relay from now on."""
-        self._index = {name: number for number, name in enumerate(names)}
-        self._relay = relay
-
-    def unbind(self) -> None:
-        """Deliver to nobody."""
-        self._relay = None
-        self._index = {}
+    def _publish(self, batch: list[tuple[int, int, bytes]]) -> None:
+        packets: dict[int, list[bytes]] = {}
+        for index, attempt, message in batch:
+            if (way := self._ways.get(index)) is None:
+                continue
+            chosen, copies = way.route.choose(attempt)
+            self.copies += 0 if attempt else len(chosen) - 1
+            for lane in chosen:
+                topic = self._topics.request(way.name, lane, copies)
+                packets.setdefault(lane, []).append(codec.publish(topic, message))
+        for lane, together in packets.items():
+            self.lanes.lanes[lane].send(b"".join(together))
 
     def _receive(self, lane: int, topic: str, payload: bytes) -> None:
         sender = self._topics.partial_sender(topic, self._session)
@@ -88,7 +89,7 @@ class HubExchange:
             self.ignored += 1
             return
         if self._relay.deliver(index, payload):
-            self._routes[index].was_needless()
+            self._ways[index].route.was_needless()
 
 
 class WorkerExchange:

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cell_helpers import FAKE_WORKER
+from cell_helpers import FAKE_WORKER, HERE
 from fake_native import NATIVE, Model
 
 from halo.cell import Cell
@@ -19,6 +19,8 @@ from halo.cell.connection import Connection
 from halo.cell.loop import LoopThread
 from halo.cell.topics import Topics
 from halo.cell.view import look
+
+HUB = [sys.executable, str(HERE / "hub_process.py")]
 
 
 @pytest.fixture
@@ -122,3 +124,24 @@ def start_worker(broker, model, tmp_path):
 def view(loop, broker):
     """Looks at the cell "halo" from outside."""
     return lambda: loop.run(look(broker.address, Topics("halo"), 1.2))
+
+
+@pytest.fixture
+def start_hub(model):
+    """Starts hub processes (see hub_process.py)."""
+    started = []
+
+    def start(how, broker="-"):
+        process = subprocess.Popen(
+            [*HUB, str(model), how, broker], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()

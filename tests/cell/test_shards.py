@@ -193,7 +193,7 @@ def profiles(view):
 def test_with_shards_a_joiner_holds_nothing_until_somebody_is_gone(open_cell, start_worker, broker, loop, view):
     first, _ = start_worker("a"), start_worker("b")
     cell = open_cell(broker=str(broker.address), workers=2, residency="shards")
-    relay = cell.engine._members.formation.relay
+    relay = cell._session.members.relay
     assert relay.resident == {0: shard_masks(None, 1, 3), 1: shard_masks(None, 2, 3)}
     assert cell._model.held == shard_masks(None, 0, 3)
     retained = read_retained(loop, broker.address)

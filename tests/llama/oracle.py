@@ -84,8 +84,6 @@ class Oracle:
         self._n_past = min(self._n_past, n)
         llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._ctx), slot, self._n_past, -1)
 
-    lose = truncate
-
     def n_past(self, slot: int) -> int:
         return self._n_past
 

@@ -1,4 +1,4 @@
-"""HaloLlama feeds its engine the right tokens, whatever was lost, rolled back or interrupted."""
+"""HaloLlama feeds its engine the right tokens, whatever was rolled back or interrupted."""
 
 from __future__ import annotations
 
@@ -25,34 +25,10 @@ from tests.llama.test_contract import PROMPT, completion
 GREEDY = {"temperature": 0.0, "max_tokens": 24}
 
 
-class Forgetful(Oracle):
-    """Loses part of its cache after every few forwards."""
-
-    def forward(self, *args: Any) -> Any:
-        logits = super().forward(*args)
-        if self.forwards % 5 == 0:
-            self.lose(0, self._n_past // 2 if self.forwards % 2 else 0)
-        return logits
-
-
-def test_a_lost_cache_does_not_change_the_text(pair: Pair, model_path: Path) -> None:
-    expected = completion(**GREEDY)(pair.ordinary)
-    with Forgetful(model_path) as engine, HaloLlama(model_path, engine=engine) as forgetful:
-        assert completion(**GREEDY)(forgetful) == expected
-
-
-def test_a_cache_lost_between_two_prompts(pair: Pair) -> None:
-    for prompt in (PROMPT, PROMPT, PROMPT + " boy"):
-        expected, got = pair.both(completion(prompt, **GREEDY))
-        assert got == expected
-        pair.engine.lose(0, 3)
-
-
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("eval"), st.lists(st.integers(3, 300), min_size=1, max_size=9)),
         st.tuples(st.just("roll back"), st.integers(0, 30)),
-        st.tuples(st.just("lose"), st.integers(0, 30)),
         st.tuples(st.just("reset"), st.none()),
     ),
     max_size=12,
@@ -79,8 +55,6 @@ def test_the_engine_holds_the_sequence_after_every_eval(
             elif step == "roll back":
                 llama.n_tokens = min(llama.n_tokens, value)
                 del sequence[value:]
-            elif step == "lose":
-                engine.truncate(0, value)
             else:
                 llama.reset()
                 sequence.clear()

@@ -1,0 +1,75 @@
+"""The hub's hold on its cell: the lease, kept against late wills and given up to a hub that took it after us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from halo.cell.connection import Connection
+from halo.cell.messages import BadDocument, Beat, Lease, decode, encode
+from halo.cell.topics import Topics
+from halo.cell.view import already_led
+from halo.errors import CellError
+
+
+class LeaseHolder:
+    """Made and used in the hub's loop; `failure` may be read from any thread."""
+
+    def __init__(self, topics: Topics, left_behind: Callable[[], str], on_usurped: Callable[[Lease], None]) -> None:
+        self.failure: CellError | None = None
+        """Why this hub may not go on: another one leads the cell."""
+        self.ignored = 0
+        """Documents that were not valid leases."""
+        self._topics = topics
+        self._left_behind = left_behind
+        self._on_usurped = on_usurped
+        self._lease: Lease | None = None
+        self._standing = False
+        """The broker has shown us our own lease since we connected."""
+
+    @property
+    def lease(self) -> Lease | None:
+        """What is published; None: nothing yet, or no more."""
+        return self._lease if self.failure is None else None
+
+    async def publish(self, connection: Connection, lease: Lease) -> None:
+        """Take the cell; or say again that it is ours, which every worker answers."""
+        self._lease = lease
+        await connection.publish(self._topics.lease, encode(lease), retain=True)
+
+    async def put_back(self, connection: Connection) -> None:
+        """After a reconnection."""
+        if (lease := self.lease) is not None:
+            await connection.publish(self._topics.lease, encode(lease), retain=True)
+
+    def reconnected(self) -> None:
+        """The broker may have another hub's lease now."""
+        self._standing = False
+
+    async def clear(self, connection: Connection) -> None:
+        """Leave the cell to others, unless it is another's already."""
+        held, self._lease = self.lease, None  # from here on it is not put back
+        if held is not None:
+            await connection.publish(self._topics.lease, b"", retain=True)
+
+    def beat(self, connection: Connection) -> None:
+        """Say that we are alive."""
+        if (lease := self.lease) is not None:
+            connection.send(self._topics.beat, encode(Beat(session=lease.session)))
+
+    def hear(self, connection: Connection, payload: bytes, retained: bool) -> None:
+        """What stands on the lease's topic."""
+        if (own := self.lease) is None:
+            return
+        if not payload:
+            connection.send(self._topics.lease, encode(own), retain=True)
+            return
+        try:
+            lease = decode(Lease, payload)
+        except BadDocument:
+            self.ignored += 1
+            return
+        if lease.session == own.session:
+            self._standing = True
+        elif lease.session != self._left_behind() and (self._standing or retained):
+            self.failure = CellError(already_led(self._topics.cell, lease))
+            self._on_usurped(lease)
