@@ -31,7 +31,7 @@ WORKERS = 3
 def sharing_engine(path: Path, n_ctx: int, partials: str) -> Iterator[Engine]:
     """A hub whose workers compute everything."""
     cell = LocalCell(open_model(path), WORKERS, n_ctx=n_ctx, partials=partials)
-    cell.engine.assign_evenly(0.0)
+    cell.engine.set_plan("even", 0.0)
     yield cell.engine
 
 

@@ -28,7 +28,8 @@ LIMITS = {
     "n_batch": Limit(1, 1 << 20),
     "n_threads": Limit(1, 256),
     "worker_threads": Limit(1, 256),
-    "worker_pace_us": Limit(0, 100_000),  # of a row: a request of 32 then takes 3.2 s, which still looks alive
+    "worker_pace_us": Limit(0, 500_000),  # of a request: it still looks alive
+    "worker_pace_group_us": Limit(0, 20_000),  # of each group of a request; of 64 groups, the most: 1.3 s
     "udp_port": Limit(0, 65535),  # 0: any that is free
     "hub_share": Limit(0, 1, whole=False),
     "temperature": Limit(0, 1000, whole=False),

@@ -121,9 +121,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         n_batch: Rows of a prompt that are evaluated at once; Ctrl-C is quick whatever it is.
         n_threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
-        worker_pace_us: A request takes each worker that is started here at least so many microseconds for
-            each of its rows: what the arithmetic leaves of it is slept. For measuring several slow devices
-            on one machine.
+        worker_pace_us: A request takes each worker that is started here at least so many microseconds: what
+            the arithmetic leaves of it is slept. For measuring several slow devices on one machine.
         partials: How partial sums travel: "fixed" (the same logits bit for bit, whoever computed what),
             "f32", or "f16" (half the bytes, rounded to 11 bits).
         transport: What carries requests and partials to the workers: "auto" (datagrams to those that answer

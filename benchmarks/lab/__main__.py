@@ -17,6 +17,7 @@ examples (as root):
   python -m benchmarks.lab run 0 mosquitto -c mosquitto.conf &
   python -m benchmarks.lab run 1 halo worker --broker mqtt://10.91.0.1 --name pi1 &
   python -m benchmarks.lab link --delay 2 --loss 5 --burst 4       all conditions anew; they hold at once
+  python -m benchmarks.lab link --host 2 --loss 100                only host 2's link, which is cut
   python -m benchmarks.lab show
   python -m benchmarks.lab down
   python -m benchmarks.lab echo --workers 4 --delay 2              a laboratory of its own, for this once
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--congestion", default="cubic", metavar="NAME", help="TCP's congestion control (default: cubic)")
     up.set_defaults(run=_up)
     link = commands.add_parser("link", help="change the network")
+    link.add_argument("--host", type=int, metavar="N", help="only that worker's link (default: all)")
     link.set_defaults(run=_link)
     show = commands.add_parser("show", help="what the network does, and what it has done")
     show.set_defaults(run=_show)
@@ -105,12 +107,15 @@ def _up(args: argparse.Namespace) -> None:
 
 
 def _link(args: argparse.Namespace) -> None:
-    NamedLab(args.name).set(_conditions(args))
+    NamedLab(args.name).set(_conditions(args), args.host)
 
 
 def _show(args: argparse.Namespace) -> None:
     lab = NamedLab(args.name)
-    print(lab.conditions)
+    print(lab.conditions())
+    for host in range(1, lab.hosts):
+        if lab.conditions(host) != lab.conditions():
+            print(f"host {host} alone: {lab.conditions(host)}")
     print(f"{'host':<5}{'':<6}{'frames':>10}{'bytes':>13}{'lost':>9}{'twice':>8}{'late':>8}{'dropped':>9}")
     for host in range(1, lab.hosts):
         for direction, c in zip(("to", "from"), lab.counters(host), strict=True):

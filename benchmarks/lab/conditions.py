@@ -11,7 +11,9 @@ class LabError(RuntimeError):
 
 @dataclass(frozen=True)
 class Conditions:
-    """One way; they hold for every link and both directions alike. A frame crosses one link between any two hosts.
+    """One way; of every link, or of one worker's, both directions alike.
+
+    A frame crosses one link between any two hosts: between two workers that of whose loses more.
 
     delay_us: what every frame takes. loss: probability, per frame. burst: mean length of a run of lost frames, per link
     and direction (Gilbert-Elliott); 0 or 1: each frame for itself. fade_ms: if above 0, loss is the share of the time

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .conditions import Conditions, Counters, LabError
 from .namespace import inside, tool
+from .shared import check_host
 
 _SIOCETHTOOL, _GET_FEATURES, _SET_FEATURES = 0x8946, 0x3A, 0x3B
 _FEATURE_BLOCKS = 2
@@ -47,17 +48,19 @@ class Bridge:
                 without_offloads("eth0")
                 tool("tc", "qdisc", "add", "dev", "eth0", "clsact")
 
-    def write(self, conditions: Conditions) -> None:
-        """Lose so many of the frames from now on."""
+    def write(self, conditions: Conditions, host: int | None = None) -> None:
+        """Lose so many of the frames from now on, on every link or on that worker's alone; raises LabError."""
         if not conditions.only_loss:
             raise LabError("The laboratory's kernel mode knows random loss alone: leave out all other conditions.")
         command = ["filter", "replace", "dev", "{}", "ingress", "prio", "1", "handle", "1", "bpf", "da", "bytecode"]
         words = [*command, _program(conditions.loss)]
-        for host in self._hosts[1:]:
-            with inside(self._namespace(host)):
+        if host is not None:
+            check_host(host, len(self._hosts))
+        for each in self._hosts[1:] if host is None else (host,):
+            with inside(self._namespace(each)):
                 tool("tc", *(word.format("eth0") for word in words))
             with inside(self._namespace(len(self._hosts))):
-                tool("tc", *(word.format(f"p{host}") for word in words))
+                tool("tc", *(word.format(f"p{each}") for word in words))
 
     def counters(self, host: int) -> tuple[Counters, Counters]:
         """Of the frames to that host and from it."""

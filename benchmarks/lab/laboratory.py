@@ -84,12 +84,16 @@ class Lab:
         """The command that runs another command on that host."""
         return on_host(self.namespace(host), *words)
 
-    def set(self, conditions: Conditions) -> None:
-        """Change the network; it holds from the next frame on."""
+    def set(self, conditions: Conditions, host: int | None = None) -> None:
+        """Change the network, or that worker's link alone, both ways; it holds from the next frame on.
+
+        Conditions for all (`host` None) replace those of single links. Raises LabError for a host that is no worker,
+        and for a medium (rate_kbit, frame_us) of one link alone.
+        """
         if self._bridge is not None:
-            self._bridge.write(conditions)
+            self._bridge.write(conditions, host)
         else:
-            self._shared.write(conditions)
+            self._shared.write(conditions, host)
 
     def counters(self, host: int) -> tuple[Counters, Counters]:
         """Of the frames to that worker and from it. (Host 0 has no link of its own.)"""

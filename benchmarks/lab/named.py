@@ -70,13 +70,13 @@ class NamedLab:
     def hosts(self) -> int:
         return self._shared.hosts
 
-    @property
-    def conditions(self) -> Conditions:
-        return self._shared.conditions
+    def conditions(self, host: int = 0) -> Conditions:
+        """Of that worker's link; of host 0: what was set for all of them last."""
+        return self._shared.conditions(host)
 
-    def set(self, conditions: Conditions) -> None:
-        """Change the network; it holds from the next frame on."""
-        self._shared.write(conditions)
+    def set(self, conditions: Conditions, host: int | None = None) -> None:
+        """As `Lab.set`."""
+        self._shared.write(conditions, host)
 
     def counters(self, host: int) -> tuple[Counters, Counters]:
         """Of the frames to that worker and from it."""

@@ -6,15 +6,15 @@ import mmap
 import struct
 from dataclasses import astuple
 
-from .conditions import Conditions, Counters
+from .conditions import Conditions, Counters, LabError
 
 MOST_HOSTS = 65
 _PID, _SEED, _SEQUENCE = 0, 8, 16
 _CONDITIONS = struct.Struct("=8d")
 _CONDITIONS_AT = 24
-_NAMESPACES_AT = _CONDITIONS_AT + _CONDITIONS.size
+_NAMESPACES_AT = _CONDITIONS_AT + MOST_HOSTS * _CONDITIONS.size
 _COUNTERS = struct.Struct("=6Q")
-_COUNTERS_AT = 4096
+_COUNTERS_AT = 8192
 SIZE = _COUNTERS_AT + 2 * MOST_HOSTS * _COUNTERS.size
 
 
@@ -43,15 +43,26 @@ class Shared:
         """How many namespaces stand."""
         return sum(self.namespace(host) > 0 for host in range(MOST_HOSTS))
 
-    @property
-    def conditions(self) -> Conditions:
-        return Conditions(*_CONDITIONS.unpack_from(self._memory, _CONDITIONS_AT))
+    def conditions(self, host: int = 0) -> Conditions:
+        """Of that worker's link; of host 0: what was set for all of them last."""
+        return Conditions(*_CONDITIONS.unpack_from(self._memory, _CONDITIONS_AT + host * _CONDITIONS.size))
 
-    def write(self, conditions: Conditions) -> None:
-        """They hold from the next frame on."""
+    def write(self, conditions: Conditions, host: int | None = None) -> None:
+        """They hold from the next frame on: for every link, or for that worker's alone; raises LabError.
+
+        The medium is everybody's: one link's conditions leave it as it is.
+        """
+        if host is None:
+            written = dict.fromkeys(range(MOST_HOSTS), conditions)
+        else:
+            check_host(host, self.hosts)
+            if conditions.rate_kbit or conditions.frame_us:
+                raise LabError("All hosts share one medium: rate_kbit and frame_us cannot be set for one of them.")
+            written = {host: conditions}
         sequence = self._number(_SEQUENCE) | 1  # odd while we write
         struct.pack_into("=Q", self._memory, _SEQUENCE, sequence)
-        _CONDITIONS.pack_into(self._memory, _CONDITIONS_AT, *astuple(conditions))
+        for each, its in written.items():
+            _CONDITIONS.pack_into(self._memory, _CONDITIONS_AT + each * _CONDITIONS.size, *astuple(its))
         struct.pack_into("=Q", self._memory, _SEQUENCE, sequence + 1)
 
     def counters(self, host: int) -> tuple[Counters, Counters]:
@@ -68,3 +79,9 @@ class Shared:
     def _number(self, at: int) -> int:
         (number,) = struct.unpack_from("=Q", self._memory, at)
         return int(number)
+
+
+def check_host(host: int, hosts: int) -> None:
+    """Raise LabError where that is no worker's number: host 0 has no link of its own."""
+    if not 1 <= host < hosts:
+        raise LabError(f"There is no link of a host {host}: workers are hosts 1 to {hosts - 1}.")

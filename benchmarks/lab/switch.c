@@ -39,11 +39,11 @@ struct Counters {  // of one direction of one worker's link
 struct Shared {
   uint64_t pid;  // of this process; written when the namespaces stand
   uint64_t seed;
-  uint64_t sequence;  // odd while the conditions are being written
-  struct Conditions conditions;
-  int32_t namespaces[kHosts + 1];  // their descriptors in this process
-  char rest[4096 - 24 - sizeof(struct Conditions) - 4 * (kHosts + 1)];
-  struct Counters counters[kHosts][2];  // from offset 4096: of host i, frames to it and from it
+  uint64_t sequence;                     // odd while the conditions are being written
+  struct Conditions conditions[kHosts];  // of each worker's link; of host 0: the medium's, which all share
+  int32_t namespaces[kHosts + 1];        // their descriptors in this process
+  char rest[8192 - 24 - kHosts * sizeof(struct Conditions) - 4 * (kHosts + 1)];
+  struct Counters counters[kHosts][2];  // from offset 8192: of host i, frames to it and from it
 };
 
 struct Link {
@@ -62,7 +62,7 @@ struct Entry {  // of the heap: frames by the time at which they are due, and by
 };
 
 static struct Shared* shared;
-static struct Conditions now_are;
+static struct Conditions now_are[kHosts];
 static uint64_t seen;  // the sequence of `now_are`
 static struct Link links[kHosts];
 static struct Frame* pool;
@@ -92,47 +92,62 @@ static double uniform(void) {
 
 static uint64_t exponential_ns(double mean_ms) { return (uint64_t)(-log1p(-uniform()) * mean_ms * 1e6) + 1; }
 
-static void begin_fade_state(struct Link* link, uint64_t t) {
-  const double p = now_are.loss;
-  link->dead = uniform() < p;
-  link->until =
-      p >= 1 || p <= 0 ? UINT64_MAX : t + exponential_ns(link->dead ? now_are.fade_ms : now_are.fade_ms * (1 - p) / p);
+// The mean of the times for which a link is dead, or alive.
+static double fade_mean_ms(const struct Conditions* are, int dead) {
+  return dead ? are->fade_ms : are->fade_ms * (1 - are->loss) / are->loss;
+}
+
+static void begin_fade_state(int i, uint64_t t) {
+  const struct Conditions* are = &now_are[i];
+  const int stays = are->loss >= 1 || are->loss <= 0;
+  links[i].dead = uniform() < are->loss;
+  links[i].until = stays ? UINT64_MAX : t + exponential_ns(fade_mean_ms(are, links[i].dead));
 }
 
 static void take_conditions(void) {
+  static struct Conditions read[kHosts];
   const uint64_t sequence = __atomic_load_n(&shared->sequence, __ATOMIC_ACQUIRE);
   if (sequence == seen || sequence & 1) return;
-  const struct Conditions read = shared->conditions;
+  memcpy(read, shared->conditions, sizeof read);
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
   if (__atomic_load_n(&shared->sequence, __ATOMIC_RELAXED) != sequence) return;
-  now_are = read;
   seen = sequence;
   const uint64_t t = now();
   for (int i = 0; i < n_hosts; i++) {
-    links[i].bad[kDown] = uniform() < read.loss;
-    links[i].bad[kUp] = uniform() < read.loss;
-    begin_fade_state(&links[i], t);
+    if (!memcmp(&now_are[i], &read[i], sizeof read[i])) continue;  // the other links' bursts and fades go on
+    now_are[i] = read[i];
+    links[i].bad[kDown] = uniform() < read[i].loss;
+    links[i].bad[kUp] = uniform() < read[i].loss;
+    begin_fade_state(i, t);
   }
 }
 
 // Alternating exponential times, so the state after a long silence may be drawn anew.
-static int fades(struct Link* link, uint64_t t) {
-  if (link->until < t && (double)(t - link->until) > 1e8 * now_are.fade_ms) begin_fade_state(link, t);
+static int fades(int i, uint64_t t) {
+  struct Link* link = &links[i];
+  if (!(now_are[i].fade_ms > 0)) return 0;
+  if (link->until < t && (double)(t - link->until) > 1e8 * now_are[i].fade_ms) begin_fade_state(i, t);
   while (link->until <= t) {
-    const double p = now_are.loss;
     link->dead = !link->dead;
-    link->until += exponential_ns(link->dead ? now_are.fade_ms : now_are.fade_ms * (1 - p) / p);
+    link->until += exponential_ns(fade_mean_ms(&now_are[i], link->dead));
   }
   return link->dead;
 }
 
+// Whose link a frame crosses: between two workers that of whose loses more.
+static int link_between(int from, int to) {
+  if (!from || !to) return from ? from : to;
+  return now_are[to].loss > now_are[from].loss ? to : from;
+}
+
 static int is_lost(int from, int to, uint64_t t) {
-  const double p = now_are.loss;
-  if (p <= 0) return 0;
-  if (now_are.fade_ms > 0) return (from && fades(&links[from], t)) | (to && fades(&links[to], t));
-  if (now_are.burst <= 1 || p >= 1) return uniform() < p;
-  int* bad = &links[from ? from : to].bad[from ? kUp : kDown];  // Gilbert and Elliott: all is lost in the bad state
-  *bad = *bad ? uniform() >= 1 / now_are.burst : uniform() < p / (1 - p) / now_are.burst;
+  if ((from && fades(from, t)) | (to && fades(to, t))) return 1;
+  const int i = link_between(from, to);
+  const double p = now_are[i].loss, burst = now_are[i].burst;
+  if (p <= 0 || now_are[i].fade_ms > 0) return 0;
+  if (burst <= 1 || p >= 1) return uniform() < p;
+  int* bad = &links[i].bad[from == i ? kUp : kDown];  // Gilbert and Elliott: all is lost in the bad state
+  *bad = *bad ? uniform() >= 1 / burst : uniform() < p / (1 - p) / burst;
   return *bad;
 }
 
@@ -176,32 +191,32 @@ static void send_at(uint64_t due, int to, const uint8_t* data, int length, struc
 
 // One frame from host `from` to host `to`: what becomes of it.
 static void carry(int from, int to, const uint8_t* data, int length) {
-  const int link = from ? from : to, direction = from ? kUp : kDown;
-  struct Counters* count = &shared->counters[link][direction];
+  const struct Conditions *medium = &now_are[0], *are = &now_are[link_between(from, to)];
+  struct Counters* count = &shared->counters[from ? from : to][from ? kUp : kDown];
   const uint64_t t = now();
   uint64_t at = t;
   count->frames++;
   count->bytes += (uint64_t)length;
-  if (now_are.rate_kbit > 0 || now_are.frame_us > 0) {
+  if (medium->rate_kbit > 0 || medium->frame_us > 0) {
     if (medium_free < t) medium_free = t;
     if (medium_free - t > kLongestWait) {
       count->dropped++;
       return;
     }
     // A frame that will be lost occupies the medium all the same.
-    medium_free += (uint64_t)(now_are.frame_us * 1e3 + (now_are.rate_kbit > 0 ? length * 8e6 / now_are.rate_kbit : 0));
+    medium_free += (uint64_t)(medium->frame_us * 1e3 + (medium->rate_kbit > 0 ? length * 8e6 / medium->rate_kbit : 0));
     at = medium_free;
   }
   if (is_lost(from, to, t)) {
     count->lost++;
     return;
   }
-  const int copies = 1 + (now_are.duplicate > 0 && uniform() < now_are.duplicate);
+  const int copies = 1 + (are->duplicate > 0 && uniform() < are->duplicate);
   count->duplicated += (uint64_t)copies - 1;
   for (int i = 0; i < copies; i++) {
-    uint64_t due = at + (uint64_t)(now_are.delay_us * 1e3);
-    if (now_are.reorder > 0 && uniform() < now_are.reorder) {  // held back, up to a round trip and a millisecond
-      due += (uint64_t)(uniform() * (2e3 * now_are.delay_us + 1e6));
+    uint64_t due = at + (uint64_t)(are->delay_us * 1e3);
+    if (are->reorder > 0 && uniform() < are->reorder) {  // held back, up to a round trip and a millisecond
+      due += (uint64_t)(uniform() * (2e3 * are->delay_us + 1e6));
       count->reordered++;
     }
     if (due == t && !n_heap)
@@ -225,7 +240,8 @@ static void receive(int from) {
     // counted.
     struct Counters nobody = {0};
     for (int to = 0; to < n_hosts; to++)
-      if (to != from) send_at(now() + (uint64_t)(now_are.delay_us * 1e3), to, data, (int)length, &nobody);
+      if (to != from)
+        send_at(now() + (uint64_t)(now_are[link_between(from, to)].delay_us * 1e3), to, data, (int)length, &nobody);
   }
 }
 

@@ -41,6 +41,8 @@ class Setup:
     residency: str = "full"
     worker_threads: int = 1
     worker_pace_us: int = 0
+    worker_pace_group_us: int = 0
+    hub_pace_group_us: int = 0
     broker: str | None = None
     cell: str = _NAME
     conditions: Conditions | None = None
@@ -67,6 +69,8 @@ class BenchCell:
 
     def __init__(self, cell: Cell, setup: Setup, lab: Lab | None = None) -> None:
         self.cell = cell
+        if setup.hub_pace_group_us:
+            cell.engine.pace(0, setup.hub_pace_group_us)
         conditions = setup.conditions
         self.lossy = setup.busy or (conditions is not None and conditions.loss > 0)
         """Whether there are two cases to compare: nothing in the way, and what was asked for."""
@@ -143,6 +147,7 @@ def _open(setup: Setup, broker: str | None, cell: str) -> Cell:
         residency=setup.residency,
         worker_threads=setup.worker_threads,
         worker_pace_us=setup.worker_pace_us,
+        worker_pace_group_us=setup.worker_pace_group_us,
         transport=setup.transport,
         lanes=setup.lanes,
         log=setup.log,
@@ -194,6 +199,7 @@ def _workers(setup: Setup, lab: Lab, address: Address) -> Iterator[LocalWorkers]
             model=str(setup.model.path),
             threads=setup.worker_threads,
             pace_us=setup.worker_pace_us,
+            pace_group_us=setup.worker_pace_group_us,
             place=place,
         )
         yield workers

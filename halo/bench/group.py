@@ -38,9 +38,11 @@ def _mlp_requests(model: Model, worker: _native.Worker) -> list[bytes]:
             verdict, answer = worker.accept(message)
             relay.deliver(0, worker.compute(message) if verdict == "compute" else answer)
 
-    relay = _native.Relay(_SESSION, 1, post)
+    relay = _native.Relay(_SESSION, post, stand_ins=False)
     engine = _native.Engine(model.native, 16)
+    engine.set_plan("even")
     engine.attach(relay)
+    relay.join(None)
     engine.forward(0, np.array([5], np.int32))
     return [message for message in taken if message[_PART] == _MLP]
 

@@ -100,6 +100,10 @@ class CellEngine:
                 raise CellError("There is no worker to exchange messages with. Start some: --workers 2.")
             return self._mapped(lambda: relay.probe(payload, reply_bytes, syncs))
 
+    def pace(self, per_request_us: int, per_group_us: int) -> None:
+        """Let the hub's own share of a sync take at least so long, and so long for each group (for measurements)."""
+        self._engine.pace(per_request_us, per_group_us)
+
     def settle(self) -> dict[str, Any]:
         """Everything counted so far, by device name."""
         return self._members.settle(self._engine.stats)

@@ -57,6 +57,7 @@ class Wish:
     residency: Residency
     worker_threads: int
     worker_pace_us: int
+    worker_pace_group_us: int
     lanes: int
 
 
@@ -96,6 +97,7 @@ class Cell:
         residency: str = "full",
         worker_threads: int = 1,
         worker_pace_us: int = 0,
+        worker_pace_group_us: int = 0,
         lanes: int = LANES,
         log: Callable[[str], None] | None = None,
         native: Native | None = None,
@@ -107,12 +109,20 @@ class Cell:
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s. Others may
         join later, up to that number (without one: 64), and whoever goes is done without.
+<<<<<<< HEAD
         `partials`, `transport`, `plan`, `hub_share` and `residency` are those of `halo.HaloLlama`; `worker_threads` and
         `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
         compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
         an option out of its range; whatever was started is stopped then.
+=======
+        `partials`, `transport`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads`,
+        `worker_pace_us` and `worker_pace_group_us` are for local workers. `lanes` is how many MQTT connections
+        carry data (1: strict TCP, to compare with). `native` and `worker_command` are for tests. Raises BrokerError
+        and CellError, ValueError for an option out of its range; whatever was started is stopped then.
+>>>>>>> 581488376f99a4fecb1681e6baab33bba98861e0
         """
-        check(workers=workers, hub_share=hub_share, worker_threads=worker_threads, worker_pace_us=worker_pace_us)
+        check(workers=workers, hub_share=hub_share, worker_threads=worker_threads)
+        check(worker_pace_us=worker_pace_us, worker_pace_group_us=worker_pace_group_us)
         check_choice("partials", partials, PARTIALS)
         check_choice("transport", transport, TRANSPORTS)
         check_choice("plan", plan, PLANS)
@@ -131,6 +141,7 @@ class Cell:
             cast("Residency", residency),
             worker_threads,
             worker_pace_us,
+            worker_pace_group_us,
             lanes,
         )
         self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
@@ -232,6 +243,7 @@ class Cell:
                 model=str(self._model.path),
                 threads=wish.worker_threads,
                 pace_us=wish.worker_pace_us,
+                pace_group_us=wish.worker_pace_group_us,
                 command=worker_command,
             )
         else:

@@ -35,7 +35,8 @@ class LocalWorkers:
         cell: str,
         model: str,
         threads: int,
-        pace_us: int,
+        pace_us: int = 0,
+        pace_group_us: int = 0,
         command: Sequence[str] = WORKER_COMMAND,
         place: Place = lambda number, command: command,
     ) -> None:
@@ -44,7 +45,8 @@ class LocalWorkers:
         for number in range(1, count + 1):
             name = f"worker-{number}"
             where = ["--broker", str(address), "--cell", cell, "--name", name]
-            what = ["-m", model, "-t", str(threads), "--pace", str(pace_us), "--exit-with-parent"]
+            paces = ["--pace", str(pace_us), "--pace-group", str(pace_group_us)]
+            what = ["-m", model, "-t", str(threads), *paces, "--exit-with-parent"]
             placed = place(number, [*command, *where, *what])
             self._children[name] = Child(placed, pipe=True, env={"PYTHONPATH": path})
 

@@ -53,6 +53,7 @@ class WorkerWish:
     exit_with_parent: bool = False
     wait: bool = False
     pace_us: int = 0
+    pace_group_us: int = 0
     udp_port: int = 0
 
 
@@ -74,7 +75,8 @@ class WorkerService:
         self._wish = wish
         self._log = log
         self._topics = Topics(wish.cell)
-        self._worker: NativeWorker = native.Worker(model.native, wish.threads, wish.pace_us)
+        self._worker: NativeWorker = native.Worker(model.native, wish.threads)
+        self._worker.set_pace(wish.pace_us, wish.pace_group_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
         self._residence = Residence(native, model.native, self.name)
@@ -108,6 +110,10 @@ class WorkerService:
         self._data = WorkerExchange(
             wish.address, self._topics, self.name, f"halo-{identity}-data", self._worker, log, patience_s
         )
+
+    def set_pace(self, per_request_us: int, per_group_us: int) -> None:
+        """Take at least so long from now on for each request, and for each group of it; from any thread."""
+        self._worker.set_pace(per_request_us, per_group_us)
 
     async def serve(self) -> None:
         """Serve; BrokerError when the broker is not there at the start, CellError when the name is taken."""

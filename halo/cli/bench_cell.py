@@ -14,6 +14,7 @@ from halo.cli.options import (
     add_cell,
     add_model,
     add_pace,
+    add_pace_group,
     add_partials,
     add_sharing,
     add_transport,
@@ -65,6 +66,8 @@ def add(parts: Commands[argparse.ArgumentParser]) -> None:
     )
     add_sharing(generate, measuring=True)
     add_pace(generate, "the --pace of the workers")
+    add_pace_group(generate, "the --pace-group of the workers")
+    add_pace_group(generate, "the same of this device's own groups", "--hub-pace-group")
     for parser, least in ((sync, 1), (generate, 0)):
         add_cell(parser)
         add_model(parser)
@@ -193,6 +196,8 @@ def _run_generate(args: argparse.Namespace) -> int:
         threads=args.threads,
         worker_threads=args.worker_threads,
         worker_pace_us=args.pace,
+        worker_pace_group_us=args.pace_group,
+        hub_pace_group_us=args.hub_pace_group,
     )
     with patience("measuring"), open_cell(setup) as bench:
         found = bench_generate(bench, model.spec.vocab, _tokens(args), args.prompt_tokens)

@@ -83,6 +83,11 @@ def add_pace(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--pace", type=within("worker_pace_us"), default=0, metavar="US", help=what)
 
 
+def add_pace_group(parser: argparse.ArgumentParser, what: str, option: str = "--pace-group") -> None:
+    """--pace-group, or the like."""
+    parser.add_argument(option, type=within("worker_pace_group_us"), default=0, metavar="US", help=what)
+
+
 def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
     """--partials, --transport, --plan, --hub-share and --residency."""
     add_partials(parser)

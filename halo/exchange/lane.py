@@ -178,7 +178,7 @@ class _Wire(asyncio.Protocol):
         self._ended(exc or ConnectionResetError("the broker has closed the connection"))
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():  # asyncio complains of each write after
             self._transport.write(data)
 
     async def answer(self, kind: int) -> bytes:

@@ -1,9 +1,12 @@
-// What only benchmarks use: reading memory as fast as one thread can, and llama.cpp's bare dot products in a native
-// loop.
+// What only benchmarks use: reading memory as fast as one thread can, llama.cpp's bare dot products in a native loop,
+// and what an assignment costs.
+#include <chrono>
 #include <cstring>
+#include <vector>
 
 #include "bindings/bindings.h"
 #include "engine/memory.h"
+#include "schedule/assigner.h"
 
 namespace halo {
 
@@ -88,6 +91,25 @@ void vec_dots(uintptr_t function, int n, const py::buffer& w, const py::buffer& 
   }
 }
 
+// Microseconds that one assignment takes on average: one sync after the other, over two layers' worth of parts, each
+// with the next of the situations.
+double time_assign(Assigner& assigner, int groups, const std::vector<std::vector<Candidate>>& situations, int times) {
+  if (situations.empty() || times < 1 || groups < 1 || groups > kMaxGroups) {
+    throw std::invalid_argument("expected situations, times and 1 to 64 groups");
+  }
+  for (const auto& s : situations) {
+    if (s.empty()) throw std::invalid_argument("there is no hub");
+  }
+  std::vector<uint64_t> masks;
+  py::gil_scoped_release release;
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < times; ++i) {
+    const Part part = i % 2 == 0 ? Part::Attention : Part::Mlp;
+    assigner.assign({i / 2 % 2, part, groups, 1}, situations[i % situations.size()], masks);
+  }
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / times;
+}
+
 }  // namespace
 
 void bind_bench(py::module_& m) {
@@ -96,6 +118,8 @@ void bind_bench(py::module_& m) {
       .def("read", &Readable::read, py::arg("streams"), py::arg("ahead"));
   m.def("vec_dots", &vec_dots, py::arg("function"), py::arg("n"), py::arg("w"), py::arg("x"), py::arg("y").noconvert(),
         "Calls a ggml_vec_dot_t at this address for every row of w and of x.");
+  m.def("time_assign", &time_assign, py::arg("assigner"), py::arg("groups"), py::arg("situations"), py::arg("times"),
+        "Microseconds of one assignment, with one list of candidates after the other.");
 }
 
 }  // namespace halo

@@ -11,7 +11,9 @@
 #include <tuple>
 #include <utility>
 
+#include "engine/exchange.h"
 #include "engine/model.h"
+#include "engine/pace.h"
 #include "wire/channel.h"
 #include "wire/message.h"
 
@@ -27,6 +29,7 @@ void bind_kernels(py::module_& m);
 void bind_crypto(py::module_& m);
 void bind_bench(py::module_& m);
 void bind_channel(py::module_& m);
+void bind_schedule(py::module_& m);
 
 // name -> (ggml type, rows, columns, byte offset in the file)
 using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;
@@ -47,6 +50,9 @@ class TensorFinder {
 // Throws std::invalid_argument for sizes that no cell has.
 void check_sizes(int n_ctx, int n_slots, int threads);
 
+// Throws std::invalid_argument for a time below 0.
+void set_pace(Pace& pace, int per_request_us, int per_group_us);
+
 // Lets Python's signal handlers run; a KeyboardInterrupt leaves native code through here.
 void check_signals();
 
@@ -54,6 +60,9 @@ void check_signals();
 std::pair<const uint8_t*, size_t> view_of(const py::bytes& message);
 
 py::bytes to_bytes(const Bytes& b);
+
+// What is counted of one device.
+py::dict device_dict(const DeviceCounters& c);
 
 // What is counted and measured of a link.
 py::dict packet_counts(const ChannelCounters& c);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include "bindings/bindings.h"
@@ -34,27 +35,20 @@ py::array_t<float> forward(Engine& engine, int slot,
   return logits;
 }
 
-py::dict device_stats(uint64_t group_results, uint64_t requests, const DeviceCounters& c) {
-  py::dict d;
-  d["group_results"] = group_results;
-  d["requests"] = requests;
-  d["messages_sent"] = c.messages_sent;
-  d["bytes_sent"] = c.bytes_sent;
-  d["messages_received"] = c.messages_received;
-  d["bytes_received"] = c.bytes_received;
-  return d;
-}
-
 py::dict engine_stats(const Engine& engine) {
   const EngineCounters own = engine.counters();
   const ExchangeCounters shared = engine.exchange() ? engine.exchange()->counters() : ExchangeCounters();
+  DeviceCounters hub;
+  hub.group_results = own.group_results;
+  hub.requests = own.requests;
   py::list devices;
-  devices.append(device_stats(own.group_results, own.requests, {}));
-  for (const DeviceCounters& c : shared.workers) devices.append(device_stats(c.group_results, c.requests, c));
+  devices.append(device_dict(hub));
+  for (const DeviceCounters& c : shared.workers) devices.append(device_dict(c));
   py::dict d;
   d["tokens"] = own.tokens;
   d["syncs"] = own.syncs;
   d["range_repeats"] = own.range_repeats;
+  d["stand_ins"] = own.stand_ins;
   d["re_requests"] = shared.re_requests;
   d["fall_backs"] = shared.fall_backs;
   d["late_duplicates"] = shared.late_duplicates;
@@ -63,7 +57,36 @@ py::dict engine_stats(const Engine& engine) {
   return d;
 }
 
+std::unique_ptr<Assigner> assigner_of(const std::string& plan, std::optional<double> hub_share, uint64_t seed) {
+  if (hub_share && !(*hub_share >= 0 && *hub_share <= 1)) {
+    throw std::invalid_argument("the hub's share must be from 0 to 1");
+  }
+  if (plan == "auto") return std::make_unique<BalancedAssigner>();
+  if (plan == "even") return std::make_unique<EvenAssigner>(hub_share);
+  if (plan == "random") return std::make_unique<RandomAssigner>(seed);
+  throw std::invalid_argument("unknown plan '" + plan + "'; known: auto, even, random");
+}
+
 }  // namespace
+
+py::dict device_dict(const DeviceCounters& c) {
+  py::dict d;
+  d["group_results"] = c.group_results;
+  d["requests"] = c.requests;
+  d["messages_sent"] = c.messages_sent;
+  d["bytes_sent"] = c.bytes_sent;
+  d["messages_received"] = c.messages_received;
+  d["bytes_received"] = c.bytes_received;
+  d["late"] = c.late;
+  d["late_requests"] = std::accumulate(c.late.begin(), c.late.end(), uint64_t{0});
+  d["stand_ins"] = c.stand_ins;
+  d["never"] = c.never;
+  d["probations"] = c.probations;
+  d["filled_rows"] = c.filled_rows;
+  d["took_us"] = c.took_us;
+  d["link_us"] = c.link_us;
+  return d;
+}
 
 void bind_engine(py::module_& m) {
   py::class_<Engine>(m, "Engine", "The hub's engine: all layers of a model, shared with the workers of a relay.")
@@ -83,17 +106,17 @@ void bind_engine(py::module_& m) {
           "attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); },
           py::arg("relay").none(true))
       .def(
-          "assign_evenly",
-          [](Engine& e, std::optional<double> hub_share) {
-            if (hub_share && !(*hub_share >= 0 && *hub_share <= 1)) {
-              throw std::invalid_argument("the hub's share must be from 0 to 1");
-            }
-            e.set_assigner(std::make_unique<EvenAssigner>(hub_share));
+          "set_plan",
+          [](Engine& e, const std::string& plan, std::optional<double> hub_share, uint64_t seed) {
+            e.set_assigner(assigner_of(plan, hub_share, seed));
           },
-          py::arg("hub_share") = py::none(), "The hub computes this share of every layer's groups; None: as a worker.")
+          py::arg("plan"), py::arg("hub_share") = py::none(), py::arg("seed") = 0,
+          "auto: all devices finish together; even: equal shares, the hub's is as given or a worker's; random: for "
+          "tests.")
       .def(
-          "assign_at_random", [](Engine& e, uint64_t seed) { e.set_assigner(std::make_unique<RandomAssigner>(seed)); },
-          py::arg("seed"), "Draws who computes what anew at every sync (for tests).")
+          "pace",
+          [](Engine& e, int per_request_us, int per_group_us) { set_pace(e.pace(), per_request_us, per_group_us); },
+          py::arg("per_request_us"), py::arg("per_group_us") = 0)
       .def("stats", &engine_stats)
       .def("reset_stats", &Engine::reset_counters);
 }

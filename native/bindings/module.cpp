@@ -12,6 +12,11 @@ void check_sizes(int n_ctx, int n_slots, int threads) {
   if (threads < 1 || threads > 256) throw std::invalid_argument("threads must be 1 to 256");
 }
 
+void set_pace(Pace& pace, int per_request_us, int per_group_us) {
+  if (per_request_us < 0 || per_group_us < 0) throw std::invalid_argument("a pace must be 0 us or more");
+  pace.set(per_request_us, per_group_us);
+}
+
 void check_signals() {
   py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -59,6 +64,7 @@ PYBIND11_MODULE(_native, m) {
   halo::bind_engine(m);
   halo::bind_wire(m);
   halo::bind_kernels(m);
+  halo::bind_schedule(m);
   halo::bind_crypto(m);
   halo::bind_bench(m);
   halo::bind_channel(m);

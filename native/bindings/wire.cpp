@@ -2,7 +2,6 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -20,15 +19,15 @@ namespace halo {
 namespace {
 
 // A relay's post is called without the GIL, with messages that Python takes as bytes.
-Relay::Post python_post(py::function post) {
+Post python_post(py::function post) {
   auto shared = std::shared_ptr<py::function>(new py::function(std::move(post)), [](py::function* f) {
     py::gil_scoped_acquire gil;
     delete f;
   });
-  return [shared](Relay::Outgoing outgoing) {
+  return [shared](Outgoing outgoing) {
     py::gil_scoped_acquire gil;
     py::list messages;
-    for (const Relay::Letter& l : outgoing) messages.append(py::make_tuple(l.worker, l.attempt, to_bytes(l.message)));
+    for (const Letter& l : outgoing) messages.append(py::make_tuple(l.worker, l.attempt, to_bytes(l.message)));
     (*shared)(messages);
   };
 }
@@ -66,31 +65,77 @@ std::vector<Address> addresses_of(const Places& places) {
   return addresses;
 }
 
-void open_datagrams(Relay& relay, const KeyPair& own, uint64_t session, const std::vector<std::optional<Offer>>& offers,
-                    bool only) {
-  if (static_cast<int>(offers.size()) != relay.workers()) throw std::invalid_argument("one offer, or None, per worker");
-  std::vector<std::optional<PeerSetup>> setups;
-  for (const auto& offer : offers) {
-    setups.emplace_back();
-    if (!offer) continue;
+// A relay, and the keys with which its hub opens links: every one that Python has is of this kind.
+struct PyRelay : Relay {
+  using Relay::Relay;
+  std::optional<KeyPair> own;
+  uint64_t session_number = 0;
+};
+
+int join(Relay& r, const std::optional<Offer>& offer,
+         std::optional<std::vector<std::pair<uint64_t, uint64_t>>> resident) {
+  const auto& relay = static_cast<const PyRelay&>(r);
+  std::optional<PeerSetup> setup;
+  if (offer) {
+    if (!relay.own) throw std::invalid_argument("datagrams are not open");
     const auto& [key, incarnation, cipher, candidates] = *offer;
-    setups.back() = link_setup(own, key, session, incarnation, cipher, true);
-    setups.back()->candidates = addresses_of(candidates);
+    setup = link_setup(*relay.own, key, relay.session_number, incarnation, cipher, true);
+    setup->candidates = addresses_of(candidates);
   }
-  relay.open_datagrams(setups, only ? Transport::Udp : Transport::Auto);
+  py::gil_scoped_release release;
+  const int number = r.join(setup);
+  if (resident) r.set_resident(number, std::move(*resident));
+  return number;
 }
 
 py::list links_of(const Relay& relay) {
   py::list links;
-  for (const Relay::LinkState& s : relay.links()) {
-    py::dict d = link_dict(s.link);
-    d["offered"] = s.offered;
-    d["alive"] = s.alive;
-    d["address"] = s.where;
-    d["packets"] = packet_counts(s.packets);
+  for (const auto& s : relay.links()) {
+    if (!s) {
+      links.append(py::none());
+      continue;
+    }
+    py::dict d = link_dict(s->link);
+    d["offered"] = s->offered;
+    d["alive"] = s->alive;
+    d["address"] = s->where;
+    d["packets"] = packet_counts(s->packets);
     links.append(d);
   }
   return links;
+}
+
+const char* name_of(Standing standing) {
+  switch (standing) {
+    case Standing::Stable:
+      return "stable";
+    case Standing::Probation:
+      return "probation";
+    case Standing::Away:
+      return "away";
+    case Standing::Gone:
+      return "gone";
+    default:
+      return "expelled";
+  }
+}
+
+py::list members_of(const Relay& relay) {
+  py::list members;
+  for (const auto& m : relay.members()) {
+    if (!m) {
+      members.append(py::none());
+      continue;
+    }
+    py::dict d;
+    d["state"] = name_of(m->standing);
+    d["reason"] = m->reason;
+    d["for_s"] = m->for_s;
+    d["cache"] = m->cache;
+    d["owed"] = m->owed;
+    members.append(d);
+  }
+  return members;
 }
 
 void bind_datagrams(py::module_& m) {
@@ -135,32 +180,51 @@ void bind_datagrams(py::module_& m) {
 }
 
 void bind_relay(py::module_& m) {
-  py::class_<Relay, std::shared_ptr<Relay>>(m, "Relay", "The exchange whose messages Python carries.")
-      .def(py::init([](uint64_t session, int workers, py::function post, size_t max_message,
-                       std::optional<double> re_request_s, double patience_s) {
-             if (workers < 0 || workers > 64)
-               throw std::invalid_argument("workers must be 0 to 64: masks have 64 bits");
+  py::class_<Relay, std::shared_ptr<Relay>>(
+      m, "Relay", "The exchange with workers that come and go, whose MQTT messages Python carries.")
+      .def(py::init([](uint64_t session, py::function post, size_t max_message, std::optional<double> re_request_s,
+                       double patience_s, bool stand_ins) {
              if (max_message < 1024) throw std::invalid_argument("max_message must be at least 1024");
-             return std::make_shared<Relay>(session, workers, python_post(std::move(post)),
-                                            RelayOptions{max_message, re_request_s, patience_s});
+             auto relay = std::make_shared<PyRelay>(session, python_post(std::move(post)),
+                                                    RelayOptions{max_message, re_request_s, patience_s, stand_ins});
+             relay->session_number = session;
+             return std::shared_ptr<Relay>(std::move(relay));
            }),
-           py::arg("session"), py::arg("workers"), py::arg("post"), py::kw_only(), py::arg("max_message") = 65536,
-           py::arg("re_request_s") = std::nullopt, py::arg("patience_s") = 4.0)
+           py::arg("session"), py::arg("post"), py::kw_only(), py::arg("max_message") = 65536,
+           py::arg("re_request_s") = std::nullopt, py::arg("patience_s") = 4.0, py::arg("stand_ins") = true)
+      .def(
+          "open_datagrams",
+          [](Relay& r, const KeyPair& own, bool only) {
+            static_cast<PyRelay&>(r).own = own;
+            r.open_datagrams(only);
+          },
+          py::arg("own"), py::arg("only"))
+      .def("join", &join, py::arg("offer").none(true), py::kw_only(), py::arg("resident") = std::nullopt)
+      .def("leave", &Relay::leave, py::arg("worker"), py::arg("reason"), py::call_guard<py::gil_scoped_release>())
+      .def("rejoin", &Relay::rejoin, py::arg("worker"), py::call_guard<py::gil_scoped_release>())
+      .def(
+          "forget",
+          [](Relay& r, int worker) {
+            DeviceCounters c;
+            {
+              py::gil_scoped_release release;
+              c = r.forget(worker);
+            }
+            return device_dict(c);
+          },
+          py::arg("worker"))
+      .def("set_resident", &Relay::set_resident, py::arg("worker"), py::arg("masks"),
+           py::call_guard<py::gil_scoped_release>())
+      .def("members", &members_of)
+      .def("links", &links_of)
       .def(
           "deliver",
           [](Relay& r, int worker, const py::bytes& message) {
             const auto [data, size] = view_of(message);
             py::gil_scoped_release release;
-            return r.deliver(worker, data, size);
+            return r.deliver(worker, Bytes(data, data + size));
           },
           py::arg("worker"), py::arg("message"))
-      .def(
-          "lost",
-          [](Relay& r, int worker, const std::string& reason) {
-            py::gil_scoped_release release;
-            r.lost(worker, reason);
-          },
-          py::arg("worker"), py::arg("reason"))
       .def(
           "probe",
           [](Relay& r, size_t payload, uint32_t reply_bytes, int syncs) {
@@ -169,15 +233,14 @@ void bind_relay(py::module_& m) {
             return r.probe(payload, reply_bytes, syncs, check_signals);
           },
           py::arg("payload"), py::arg("reply_bytes"), py::arg("syncs") = 1)
-      .def("open_datagrams", &open_datagrams, py::arg("own"), py::arg("session"), py::arg("offers"), py::arg("only"))
       .def(
           "update_candidates",
           [](Relay& r, int worker, const Places& candidates) {
-            if (worker < 0 || worker >= r.workers()) throw std::invalid_argument("no such worker");
-            r.update_candidates(worker, addresses_of(candidates));
+            std::vector<Address> addresses = addresses_of(candidates);
+            py::gil_scoped_release release;
+            r.update_candidates(worker, std::move(addresses));
           },
           py::arg("worker"), py::arg("candidates"))
-      .def("links", &links_of)
       .def("strays", [](const Relay& r) {
         const EndpointCounters c = r.endpoint_counters();
         py::dict d;
@@ -189,12 +252,15 @@ void bind_relay(py::module_& m) {
 
 void bind_worker(py::module_& m) {
   py::class_<Worker, std::shared_ptr<Worker>>(m, "Worker", "A worker's side: answers the requests of one hub session.")
-      .def(py::init([](std::shared_ptr<Model> model, int threads, int pace_us) {
+      .def(py::init([](std::shared_ptr<Model> model, int threads) {
              check_sizes(1, 1, threads);
-             if (pace_us < 0) throw std::invalid_argument("pace_us must be 0 or more");
-             return std::make_shared<Worker>(std::move(model), threads, std::chrono::microseconds(pace_us));
+             return std::make_shared<Worker>(std::move(model), threads);
            }),
-           py::arg("model"), py::arg("threads") = 1, py::arg("pace_us") = 0)
+           py::arg("model"), py::arg("threads") = 1)
+      .def(
+          "set_pace",
+          [](Worker& w, int per_request_us, int per_group_us) { set_pace(w.pace(), per_request_us, per_group_us); },
+          py::arg("per_request_us"), py::arg("per_group_us") = 0)
       .def(
           "open",
           [](Worker& w, uint64_t session, int n_ctx, int n_slots) {

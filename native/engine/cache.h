@@ -1,26 +1,26 @@
 // The f16 cache of keys and values of one slot, for all KV heads of all layers.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "engine/model.h"
+#include "engine/row_set.h"
 
 namespace halo {
 
 // A head's positions lie one after the other, so that attention reads memory in order.
 //
-// Rows 0 .. filled(layer) - 1 are complete for the slot's present epoch. A request of a newer epoch
-// invalidates everything from that epoch's base on; one of an older epoch is refused by the caller.
+// Rows may come in any order; 0 .. filled(layer) - 1 are complete for the slot's present epoch. A request of a newer
+// epoch invalidates everything from that epoch's base on; one of an older epoch is refused by the caller.
 class Cache {
  public:
   Cache(const Spec& spec, int n_ctx)
       : n_ctx_(n_ctx),
         kv_heads_(spec.kv_heads),
         head_dim_(spec.head_dim),
-        filled_(spec.layers, 0),
+        rows_(spec.layers, RowSet(n_ctx)),
         // Untouched pages cost nothing: a context that is never filled is never resident.
         keys_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]),
         values_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]) {}
@@ -30,11 +30,11 @@ class Cache {
   uint16_t* value(int layer, int head, int position) { return values_.get() + at(layer, head, position); }
 
   uint32_t epoch() const { return epoch_; }
-  int filled(int layer) const { return filled_[layer]; }
-  void fill(int layer, int end) { filled_[layer] = std::max(filled_[layer], end); }
+  int filled(int layer) const { return rows_[layer].prefix(); }
+  void fill(int layer, int first, int rows) { rows_[layer].add(first, rows); }
   void enter(uint32_t epoch, int position) {
     epoch_ = epoch;
-    for (int& n : filled_) n = std::min(n, position);
+    for (RowSet& rows : rows_) rows.remove_from(position);
   }
 
  private:
@@ -44,7 +44,7 @@ class Cache {
 
   int n_ctx_, kv_heads_, head_dim_;
   uint32_t epoch_ = 0;
-  std::vector<int> filled_;
+  std::vector<RowSet> rows_;  // by layer
   std::unique_ptr<uint16_t[]> keys_, values_;
 };
 

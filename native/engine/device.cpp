@@ -183,17 +183,24 @@ void Device::store_keys_and_values(const SyncInput& in, const float* keys, const
                   reinterpret_cast<uint8_t*>(cache.value(in.layer, head, position)));
     }
   }
-  cache.fill(in.layer, static_cast<int>(in.positions[in.rows - 1]) + 1);
+  cache.fill(in.layer, static_cast<int>(in.positions[0]), in.rows);
 }
 
-Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
+// Whether the epoch is the cache's, or newer: then it is entered.
+bool Device::enter(Cache& cache, uint32_t epoch, uint32_t base) {
+  if (epoch < cache.epoch()) return false;
+  if (epoch > cache.epoch()) cache.enter(epoch, static_cast<int>(base));
+  return true;
+}
+
+Refusal Device::attention(const SyncInput& in, const uint64_t asked, Partial& out) {
+  uint64_t mask = asked;
   const Layer& layer = model_->layers[in.layer];
   const Spec& s = model_->spec;
   Cache& cache = *slots_[in.slot];
   const int first = static_cast<int>(in.positions[0]);
-  if (in.epoch < cache.epoch()) return Refusal::OldEpoch;
-  if (in.epoch > cache.epoch()) cache.enter(in.epoch, static_cast<int>(in.base));
-  if (first > cache.filled(in.layer)) return Refusal::CacheIncomplete;
+  if (!enter(cache, in.epoch, in.base)) return Refusal::OldEpoch;
+  if (first > cache.filled(in.layer)) mask = 0;  // its own rows can be kept all the same
 
   const int kv_dim = s.kv_dim(), q_dim = s.heads * s.head_dim, q_per_kv = s.heads_per_kv() * s.head_dim;
   float* keys = grow(keys_, size_t(in.rows) * kv_dim);
@@ -214,6 +221,7 @@ Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
   prepare_rotations(in);
   for (int t = 0; t < in.rows; ++t) rotate(keys + size_t(t) * kv_dim, s.kv_heads, t);
   store_keys_and_values(in, keys, values, cache);
+  if (first > cache.filled(in.layer)) return asked == 0 ? Refusal::None : Refusal::CacheIncomplete;
   if (mask == 0) return Refusal::None;
 
   attend(in, cache, kv_heads);
@@ -222,6 +230,29 @@ Refusal Device::attention(const SyncInput& in, uint64_t mask, Partial& out) {
     for (const Share& g : groups) activate(layer.wo, attended_.data() + size_t(t) * q_dim, g.columns, t, x);
   }
   project(groups, x, layer.groups(Part::Attention), in, out);
+  return Refusal::None;
+}
+
+void Device::copy_rows(const CacheRows& at, uint8_t* out) const {
+  const Spec& s = model_->spec;
+  Cache& cache = *slots_[at.slot];
+  const size_t bytes = size_t(at.rows) * s.head_dim * sizeof(uint16_t);
+  for (int head = 0; head < s.kv_heads; ++head, out += 2 * bytes) {
+    std::memcpy(out, cache.key(at.layer, head, at.first), bytes);
+    std::memcpy(out + bytes, cache.value(at.layer, head, at.first), bytes);
+  }
+}
+
+Refusal Device::fill(const CacheRows& at, uint32_t epoch, uint32_t base, const uint8_t* rows) {
+  const Spec& s = model_->spec;
+  Cache& cache = *slots_[at.slot];
+  if (!enter(cache, epoch, base)) return Refusal::OldEpoch;
+  const size_t bytes = size_t(at.rows) * s.head_dim * sizeof(uint16_t);
+  for (int head = 0; head < s.kv_heads; ++head, rows += 2 * bytes) {
+    std::memcpy(cache.key(at.layer, head, at.first), rows, bytes);
+    std::memcpy(cache.value(at.layer, head, at.first), rows + bytes, bytes);
+  }
+  cache.fill(at.layer, at.first, at.rows);
   return Refusal::None;
 }
 

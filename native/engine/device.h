@@ -63,14 +63,25 @@ struct Partial {
 // Why a device does not compute; numbers are those of the wire format.
 enum class Refusal : uint16_t { None = 0, OldEpoch = 1, CacheIncomplete = 2, BadRequest = 3, Failed = 4 };
 
+// Rows of one layer of a slot's cache.
+struct CacheRows {
+  int slot = 0, layer = 0, first = 0, rows = 0;
+};
+
 class Device {
  public:
   Device(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads);
 
-  // Computes the groups of `mask`; an attention input always goes into the cache, even with no group. Weights that
-  // are not in memory are packed first, and stay.
+  // Computes the groups of `mask`; an attention input always goes into the cache, even with no group, and even where
+  // earlier rows are missing and the groups are refused. Weights that are not in memory are packed first, and stay.
   // Rows, positions and slot must be in range (the caller checks what comes from outside).
   Refusal compute(const SyncInput& in, uint64_t mask, Partial& out);
+
+  // Copies of cache rows, as one device sends them to another that misses them: for each KV head its keys, then its
+  // values, each (rows, head_dim) f16. Ranges must be valid.
+  size_t cache_bytes(int rows) const { return 2 * sizeof(uint16_t) * size_t(rows) * model_->spec.kv_dim(); }
+  void copy_rows(const CacheRows& at, uint8_t* out) const;
+  Refusal fill(const CacheRows& at, uint32_t epoch, uint32_t base, const uint8_t* rows);
 
   const Model& model() const { return *model_; }
   int n_ctx() const { return n_ctx_; }
@@ -103,7 +114,8 @@ class Device {
     AlignedVector<uint8_t> bytes;
   };
 
-  Refusal attention(const SyncInput& in, uint64_t mask, Partial& out);
+  static bool enter(Cache& cache, uint32_t epoch, uint32_t base);
+  Refusal attention(const SyncInput& in, uint64_t asked, Partial& out);
   void attend(const SyncInput& in, Cache& cache, const std::vector<int>& kv_heads);
   void mlp(const SyncInput& in, uint64_t mask, Partial& out);
   Rows input_for(const SyncInput& in, const Tensor& w);

@@ -160,54 +160,81 @@ void Engine::choose_exponents(const SyncInput& in) {
 
 void Engine::sync(SyncInput in, const Poll& poll) {
   const Layer& layer = device_.model().layers[in.layer];
-  const int workers = exchange_ ? exchange_->workers() : 0;
   choose_exponents(in);
   in.positions = positions_.data();
   in.exponents = exponents_.data();
   in.h = input_.data();
   in.h_stride = row_bytes(layer.input(in.part), spec().d);
-  const int groups = layer.groups(in.part);
-  const uint32_t number = sync_++;
   ++counters_.syncs;
-  std::vector<uint64_t> masks(workers + 1);
-  assigner_->assign(in.layer, groups, masks);
-  Scatter scatter{&in, layer.input(in.part), spec().d, groups, number, {masks.begin() + 1, masks.end()}};
+  Scatter scatter{&in, layer.input(in.part), spec().d, layer.groups(in.part), 0, {}, &speed_};
+  assign(in, scatter);
   for (int repeat = 0;; ++repeat) {
     poll();
-    if (workers > 0) exchange_->scatter(scatter);
-    const Refusal refusal = device_.compute(in, masks[0], sum_);
-    if (refusal != Refusal::None) throw Error("the hub's own cache is not in step; this is a bug in HALO");
+    scatter.sync = sync_++;
+    if (exchange_) exchange_->scatter(scatter);
+    compute_own(in, masks_[0], sum_);
     if (!sum_.finite()) throw not_finite(in.layer);
-    if (masks[0] == 0) {  // nothing of its own: the sum still starts here
+    if (masks_[0] == 0) {  // nothing of its own: the sum still starts here
       sum_.fixed.assign(in.format == PartialFormat::Fixed ? size_t(in.rows) * spec().d : 0, 0);
       sum_.f32.assign(in.format == PartialFormat::Fixed ? 0 : size_t(in.rows) * spec().d, 0.0f);
     }
-    if (workers > 0) gather(in, poll);
+    if (exchange_) gather(in, poll);
     ++counters_.requests;
     if (sum_.in_range()) break;
-    if (repeat == kMaxRangeRepeats) {
-      throw not_finite(in.layer);
-    }
+    if (repeat == kMaxRangeRepeats) throw not_finite(in.layer);
     ++counters_.range_repeats;
     for (int t = 0; t < in.rows; ++t) {
       if (sum_.range[t]) exponents_[t] = clamp_exponent(exponents_[t] + kRangeStep);
     }
   }
-  counters_.group_results += uint64_t(in.rows) * __builtin_popcountll(masks[0]);
+  counters_.group_results += uint64_t(in.rows) * __builtin_popcountll(masks_[0]);
   add_to_residual(in.rows);
 }
 
-// Whoever answers with values that are not finite has either failed, or computed what a damaged model gives: then the
-// hub, which has every weight, gets the same.
-void Engine::gather(const SyncInput& in, const Poll& poll) {
-  try {
-    exchange_->gather(sum_, poll);
-  } catch (const NotFinite& error) {
-    Partial own;
-    if (device_.compute(in, error.mask, own) == Refusal::None && !own.finite()) throw not_finite(in.layer);
-    exchange_->expel(error.worker, error.what());
-    throw;
+// Sets masks_ and the scatter's masks.
+void Engine::assign(const SyncInput& in, Scatter& scatter) {
+  const int kind = kind_of(in.part, in.rows);
+  candidates_.assign(1, Candidate());
+  candidates_[0].takes = true;
+  candidates_[0].start_us = speed_.start_us(kind);
+  candidates_[0].group_us = speed_.group_us(kind);
+  if (exchange_) exchange_->survey(scatter, candidates_);
+  masks_.resize(candidates_.size());
+  assigner_->assign({in.layer, in.part, scatter.groups, in.rows}, candidates_, masks_);
+  scatter.masks.assign(masks_.begin() + 1, masks_.end());
+}
+
+void Engine::compute_own(const SyncInput& in, uint64_t mask, Partial& out) {
+  const auto start = Pace::Clock::now();
+  if (device_.compute(in, mask, out) != Refusal::None) {
+    throw Error("the hub's own cache is not in step; this is a bug in HALO");
   }
+  if (mask != 0) pace_.until(start, __builtin_popcountll(mask));
+  if (!exchange_ || (mask == 0 && in.part == Part::Mlp)) return;
+  const std::chrono::duration<double, std::micro> took = Pace::Clock::now() - start;
+  speed_.sample(kind_of(in.part, in.rows), __builtin_popcountll(mask), took.count());
+}
+
+// Computes what is overdue, and adds up. Whoever answers with values that are not finite has either failed, or computed
+// what a damaged model gives: then the hub, which has every weight, gets the same.
+void Engine::gather(const SyncInput& in, const Poll& poll) {
+  exchange_->back_fill(in.slot, static_cast<int>(in.positions[0]),
+                       [&](const CacheRows& at, uint8_t* out) { device_.copy_rows(at, out); });
+  while (const auto late = exchange_->await(poll)) {
+    SyncInput part = in;
+    part.rows = late->rows;
+    part.positions += late->first;
+    part.exponents += late->first;
+    part.h += late->first * in.h_stride;
+    Partial result;
+    compute_own(part, late->mask, result);
+    if (!result.finite()) throw not_finite(in.layer);
+    if (!late->suspicion.empty()) exchange_->expel(late->worker, late->suspicion);
+    ++counters_.stand_ins;
+    counters_.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
+    exchange_->stand_in(*late, std::move(result));
+  }
+  exchange_->collect(sum_);
 }
 
 void Engine::add_to_residual(int rows) {
@@ -245,6 +272,7 @@ void Engine::roll_back(int slot) {
   s.base = s.confirmed ? end : std::min(s.base, end);
   s.confirmed = false;
   ++s.epoch;
+  if (exchange_) exchange_->roll_back(slot, s.epoch, end);
 }
 
 void Engine::truncate(int slot, int n) {
@@ -265,6 +293,9 @@ void Engine::attach(std::shared_ptr<Exchange> exchange) {
     require(s.n_past == 0, "workers can only be attached while all slots are empty");
   }
   exchange_ = std::move(exchange);
+  if (!exchange_) return;
+  exchange_->begin({spec().layers, spec().kv_dim(), n_ctx(), static_cast<int>(slots_.size())});
+  for (size_t i = 0; i < slots_.size(); ++i) exchange_->roll_back(static_cast<int>(i), slots_[i].epoch, 0);
 }
 
 void Engine::reset_counters() {

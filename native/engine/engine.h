@@ -6,15 +6,18 @@
 #include <memory>
 #include <vector>
 
-#include "engine/assigner.h"
 #include "engine/device.h"
 #include "engine/exchange.h"
+#include "engine/pace.h"
+#include "schedule/assigner.h"
+#include "schedule/speed.h"
 
 namespace halo {
 
 struct EngineCounters {
   uint64_t tokens = 0, syncs = 0, range_repeats = 0;
-  uint64_t group_results = 0, requests = 0;  // the hub's own
+  uint64_t group_results = 0, requests = 0;  // the hub's own, what it stood in for included
+  uint64_t stand_ins = 0;                    // requests of others that it computed
 };
 
 class Engine {
@@ -31,9 +34,12 @@ class Engine {
   int n_past(int slot) const;
   void cancel() { cancelled_ = true; }
 
-  // The workers that take part from now on; null: none. All slots must be empty, since workers have no caches.
+  // Shares the work with the workers of this exchange from now on; null: with none. All slots must be empty.
   void attach(std::shared_ptr<Exchange> exchange);
   void set_assigner(std::unique_ptr<Assigner> assigner) { assigner_ = std::move(assigner); }
+
+  // Of the hub's own part of a sync, for measurements; at any time, from any thread.
+  Pace& pace() { return pace_; }
 
   int n_ctx() const { return device_.n_ctx(); }
   const Spec& spec() const { return device_.model().spec; }
@@ -55,6 +61,8 @@ class Engine {
   void normalise(const float* x, const float* weight, float* out) const;
   void encode(const float* weight, Type format, int rows);
   void sync(SyncInput in, const Poll& poll);
+  void assign(const SyncInput& in, Scatter& scatter);
+  void compute_own(const SyncInput& in, uint64_t mask, Partial& out);
   void gather(const SyncInput& in, const Poll& poll);
   void choose_exponents(const SyncInput& in);
   void add_to_residual(int rows);
@@ -62,8 +70,12 @@ class Engine {
   void roll_back(int slot);
 
   Device device_;
+  Pace pace_;
   PartialFormat partials_;
-  std::unique_ptr<Assigner> assigner_ = std::make_unique<EvenAssigner>();
+  std::unique_ptr<Assigner> assigner_ = std::make_unique<BalancedAssigner>();
+  std::vector<Candidate> candidates_;
+  std::vector<uint64_t> masks_;  // by candidate
+  Speed speed_;                  // the hub's own
   std::shared_ptr<Exchange> exchange_;
   std::vector<SlotState> slots_;
   std::atomic<bool> cancelled_{false};

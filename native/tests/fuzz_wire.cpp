@@ -122,7 +122,7 @@ void messages(const std::vector<Bytes>& pieces) {
   worker.open(kSession, kContext, 1);
   for (const Bytes& piece : pieces) {
     const auto data = exactly(piece);
-    Request request;
+    RequestView request;
     if (decode_request(data.get(), piece.size(), &request)) {
       expect(request.h + request.h_stride * request.header.rows == data.get() + piece.size());
     }

@@ -76,19 +76,20 @@ void shared(const std::shared_ptr<Model>& model, PartialFormat format, bool host
     workers.back()->open(kSession, kContext, 1);
   }
   Relay* to = nullptr;
-  const auto post = [&](Relay::Outgoing outgoing) {
+  const auto post = [&](Outgoing outgoing) {
     for (const auto& [i, attempt, message] : outgoing) {
       const Bytes answer = ask(*workers[i], message);
       const Bytes sent = hostile && drawn() % 4 == 0 ? damaged(answer) : answer;
-      to->deliver(i, sent.data(), sent.size());
-      to->deliver(i, answer.data(), answer.size());
+      to->deliver(i, sent);
+      to->deliver(i, answer);
       seen.push_back(message);
     }
   };
-  const auto relay = std::make_shared<Relay>(kSession, 2, post, RelayOptions{4096, 0.02, 0.1});
+  const auto relay = std::make_shared<Relay>(kSession, post, RelayOptions{4096, 0.02, 0.1});
   to = relay.get();
   Engine engine(model, kContext, 1, 1, format);
   engine.attach(relay);
+  for (int i = 0; i < 2; ++i) relay->join({});
   engine.set_assigner(std::make_unique<RandomAssigner>(drawn()));
   try {
     forward(engine, 34);

@@ -9,7 +9,7 @@ namespace halo {
 
 DatagramWorker::DatagramWorker(std::shared_ptr<Worker> worker, int port)
     : worker_(std::move(worker)),
-      endpoint_([this](int, const Bytes& message) { receive(message); }, port),
+      endpoint_([this](int, Bytes message) { receive(std::move(message)); }, port),
       thread_(&DatagramWorker::compute, this) {}
 
 DatagramWorker::~DatagramWorker() {
@@ -38,7 +38,7 @@ void DatagramWorker::send(const Bytes& answer, uint64_t session) {
   if (session == session_) endpoint_.send({{0, &answer}});
 }
 
-void DatagramWorker::receive(const Bytes& message) {
+void DatagramWorker::receive(Bytes message) {
   uint64_t session;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -56,7 +56,7 @@ void DatagramWorker::receive(const Bytes& message) {
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (session == session_) requests_.push_back(message);
+    if (session == session_) requests_.push_back(std::move(message));
   }
   arrived_.notify_one();
 }

@@ -30,7 +30,7 @@ class DatagramWorker {
  private:
   void open(const std::vector<PeerSetup>& peers);
   void send(const Bytes& answer, uint64_t session);
-  void receive(const Bytes& message);
+  void receive(Bytes message);
   void compute();
 
   const std::shared_ptr<Worker> worker_;

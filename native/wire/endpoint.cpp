@@ -112,27 +112,52 @@ Endpoint::~Endpoint() {
   ::close(stop_);
 }
 
+std::unique_ptr<Endpoint::Peer> Endpoint::make(int number, const PeerSetup& p, Micros now) {
+  return std::make_unique<Peer>(Peer{Channel(number, p.channel, p.cipher, p.out_key, p.out_iv, p.in_key, p.in_iv),
+                                     p.candidates, Address{}, false, now, 0, 0});
+}
+
 void Endpoint::open(const std::vector<PeerSetup>& peers) {
   const Micros t = now();
   std::lock_guard<std::mutex> lock(mutex_);
   peers_.clear();
-  for (size_t i = 0; i < peers.size(); ++i) {
-    const PeerSetup& p = peers[i];
-    peers_.push_back(std::make_unique<Peer>(
-        Peer{Channel(static_cast<int>(i), p.channel, p.cipher, p.out_key, p.out_iv, p.in_key, p.in_iv), p.candidates,
-             Address{}, false, t, 0, 0}));
+  for (size_t i = 0; i < peers.size(); ++i) peers_.push_back(make(static_cast<int>(i), peers[i], t));
+  arm(t);
+}
+
+int Endpoint::add(const PeerSetup& peer) {
+  const Micros t = now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto free = std::find(peers_.begin(), peers_.end(), nullptr);
+  const int number = static_cast<int>(free - peers_.begin());
+  auto made = make(number, peer, t);
+  if (free == peers_.end()) {
+    peers_.push_back(std::move(made));
+  } else {
+    *free = std::move(made);
   }
   arm(t);
+  return number;
+}
+
+void Endpoint::remove(int peer) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (find(peer) != nullptr) peers_[peer].reset();
+}
+
+// With the lock held; null: there is none any more.
+Endpoint::Peer* Endpoint::find(int peer) const {
+  return peer >= 0 && peer < static_cast<int>(peers_.size()) ? peers_[peer].get() : nullptr;
 }
 
 void Endpoint::set_candidates(int peer, std::vector<Address> candidates) {
   const Micros t = now();
   std::lock_guard<std::mutex> lock(mutex_);
-  if (peer >= static_cast<int>(peers_.size())) return;
-  Peer& p = *peers_[peer];
-  p.candidates = std::move(candidates);
-  p.opened = t;  // the search is in a hurry again
-  arm(ping_at(p, t));
+  Peer* p = find(peer);
+  if (p == nullptr) return;
+  p->candidates = std::move(candidates);
+  p->opened = t;  // the search is in a hurry again
+  arm(ping_at(*p, t));
 }
 
 // Calls f(peer, first, last) for the packets of each peer, which lie together; called with the lock held.
@@ -141,7 +166,7 @@ void Endpoint::for_each_peer(const Outbox& out, F f) {
   for (size_t begin = 0, end = 0; begin < out.size(); begin = end) {
     while (end < out.size() && out[end].peer == out[begin].peer) ++end;
     const int peer = out[begin].peer;
-    if (peer < static_cast<int>(peers_.size())) f(peers_[peer]->channel, out[begin].number, out[end - 1].number);
+    if (Peer* p = find(peer)) f(p->channel, out[begin].number, out[end - 1].number);
   }
 }
 
@@ -152,8 +177,9 @@ void Endpoint::send(const Messages& messages) {
     std::lock_guard<std::mutex> lock(mutex_);
     const Micros t = now();
     for (const auto& [peer, message] : messages) {
-      if (peer >= static_cast<int>(peers_.size())) continue;  // closed meanwhile
-      Channel& channel = peers_[peer]->channel;
+      Peer* p = find(peer);
+      if (p == nullptr) continue;  // closed meanwhile
+      Channel& channel = p->channel;
       channel.send(message->data(), message->size(), t, outbox_);
       arm(channel.next_work());
     }
@@ -222,18 +248,20 @@ void Endpoint::serve(Turn& turn) {
     take(turn.received, turn.complete);
     const Micros t = now();
     for (const auto& peer : peers_) {
-      if (peer->channel.next_work() <= t) peer->channel.work(t, turn.out);
+      if (peer && peer->channel.next_work() <= t) peer->channel.work(t, turn.out);
     }
     address(turn.out, turn.targets);
     for (const auto& peer : peers_) {
-      if (ping_at(*peer, t) <= t) ping(*peer, t, turn.out, turn.targets);
+      if (peer && ping_at(*peer, t) <= t) ping(*peer, t, turn.out, turn.targets);
     }
     for_each_peer(turn.out, [](Channel& channel, uint64_t first, uint64_t last) { channel.hold(first, last); });
     armed_ = Channel::kNever;
-    for (const auto& peer : peers_) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+    for (const auto& peer : peers_) {
+      if (peer) arm(std::min(peer->channel.next_work(), ping_at(*peer, t)));
+    }
   }
   hand_over(turn.out, turn.targets);
-  for (const auto& [peer, message] : turn.complete) deliver_(peer, message);
+  for (auto& [peer, message] : turn.complete) deliver_(peer, std::move(message));
   turn.complete.clear();
 }
 
@@ -244,7 +272,8 @@ void Endpoint::take(Received& received, std::vector<std::pair<int, Bytes>>& comp
     const size_t size = received.headers[i].msg_len;
     uint32_t id = 0;
     if (size >= kClearBytes) std::memcpy(&id, received.bytes[i], sizeof id);
-    const auto found = std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) { return p->channel.id() == id; });
+    const auto found =
+        std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) { return p && p->channel.id() == id; });
     if (size < kClearBytes || found == peers_.end()) {
       ++foreign_;
       continue;
@@ -411,28 +440,32 @@ uint64_t Endpoint::alive() const {
   std::lock_guard<std::mutex> lock(mutex_);
   const Micros t = now();
   uint64_t peers = 0;
-  for (size_t i = 0; i < peers_.size() && i < 64; ++i) peers |= uint64_t{alive(*peers_[i], t)} << i;
+  for (size_t i = 0; i < peers_.size() && i < 64; ++i) peers |= uint64_t{peers_[i] && alive(*peers_[i], t)} << i;
   return peers;
 }
 
 bool Endpoint::alive(int peer) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return peer < static_cast<int>(peers_.size()) && alive(*peers_[peer], now());
+  const Peer* p = find(peer);
+  return p != nullptr && alive(*p, now());
 }
 
 std::string Endpoint::where(int peer) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return peer < static_cast<int>(peers_.size()) && peers_[peer]->known ? to_text(peers_[peer]->address) : "";
+  const Peer* p = find(peer);
+  return p != nullptr && p->known ? to_text(p->address) : "";
 }
 
 LinkReport Endpoint::report(int peer) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return peer < static_cast<int>(peers_.size()) ? peers_[peer]->channel.report() : LinkReport();
+  const Peer* p = find(peer);
+  return p != nullptr ? p->channel.report() : LinkReport();
 }
 
 ChannelCounters Endpoint::counters(int peer) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return peer < static_cast<int>(peers_.size()) ? peers_[peer]->channel.counters() : ChannelCounters();
+  const Peer* p = find(peer);
+  return p != nullptr ? p->channel.counters() : ChannelCounters();
 }
 
 EndpointCounters Endpoint::counters() const {
@@ -442,7 +475,9 @@ EndpointCounters Endpoint::counters() const {
 
 void Endpoint::reset_counters() {
   std::lock_guard<std::mutex> lock(mutex_);
-  for (const auto& p : peers_) p->channel.reset_counters();
+  for (const auto& p : peers_) {
+    if (p) p->channel.reset_counters();
+  }
   foreign_ = unsent_ = failures_ = 0;
 }
 

@@ -39,7 +39,7 @@ struct PeerSetup {
 class Endpoint {
  public:
   // Called in the thread of the endpoint.
-  using Deliver = std::function<void(int peer, const Bytes& message)>;
+  using Deliver = std::function<void(int peer, Bytes message)>;
 
   // Opens a socket on all addresses, at this port (0: at a free one); throws Error where the system does not give one.
   explicit Endpoint(Deliver deliver, int port = 0);
@@ -51,6 +51,10 @@ class Endpoint {
 
   // Closes all links and opens these; peer i is peers[i].
   void open(const std::vector<PeerSetup>& peers);
+  // Opens one more link, and says which peer it is: the first number that is free.
+  int add(const PeerSetup& peer);
+  // Closes one: its number may be given to another.
+  void remove(int peer);
 
   // Where a peer that we call may be, from now on; it is asked there once it does not answer where it is.
   void set_candidates(int peer, std::vector<Address> candidates);
@@ -83,6 +87,8 @@ class Endpoint {
   struct Received;
   struct Turn;
 
+  static std::unique_ptr<Peer> make(int number, const PeerSetup& setup, Micros now);
+  Peer* find(int peer) const;
   void run();
   void serve(Turn& turn);
   void take(Received& received, std::vector<std::pair<int, Bytes>>& complete);
@@ -104,8 +110,8 @@ class Endpoint {
   std::atomic<bool> segments_{true};  // the system takes several packets in one message
   std::atomic<uint64_t> unsent_{0}, failures_{0};
 
-  mutable std::mutex mutex_;  // guards what is below
-  std::vector<std::unique_ptr<Peer>> peers_;
+  mutable std::mutex mutex_;                  // guards what is below
+  std::vector<std::unique_ptr<Peer>> peers_;  // none where a link was closed
   Micros armed_ = Channel::kNever;
   uint64_t foreign_ = 0;
 

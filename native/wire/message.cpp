@@ -75,7 +75,7 @@ Bytes encode_request(Header header, const SyncInput& input, Type input_format, i
   return out;
 }
 
-bool decode_request(const uint8_t* data, size_t size, Request* out) {
+bool decode_request(const uint8_t* data, size_t size, RequestView* out) {
   Header& h = out->header;
   if (!read_header(data, size, &h) || h.kind != Kind::Request) return false;
   const TypeInfo* input = type_info(h.input_format);
@@ -97,10 +97,11 @@ bool decode_request(const uint8_t* data, size_t size, Request* out) {
   return true;
 }
 
-Bytes encode_partial(const Header& request, Status status, Refusal reason, const Partial* partial,
+Bytes encode_partial(const Header& request, Status status, Refusal reason, uint32_t took_us, const Partial* partial,
                      std::vector<int16_t> exponents) {
   Header h = request;
   h.kind = Kind::Partial;
+  h.took_us = took_us;
   h.flags = 0;
   h.status = status;
   h.reason = static_cast<uint16_t>(reason);
@@ -133,7 +134,9 @@ Bytes encode_partial(const Header& request, Status status, Refusal reason, const
 bool decode_partial(const uint8_t* data, size_t size, PartialView* out) {
   Header& h = out->header;
   if (!read_header(data, size, &h) || h.kind != Kind::Partial) return false;
-  if (h.status == Status::Computing || h.status == Status::Refused) return size == sizeof(Header);
+  if (h.status == Status::Computing || h.status == Status::Refused || h.status == Status::Passed) {
+    return size == sizeof(Header);
+  }
   if (h.status != Status::Ok && h.status != Status::Range) return false;
   if (!is_known(h.partial_format)) return false;
   if (h.status == Status::Range && h.partial_format != PartialFormat::Fixed) return false;
@@ -156,6 +159,44 @@ bool decode_partial(const uint8_t* data, size_t size, PartialView* out) {
   out->norms = data + sizeof(Header) + table;
   out->values = values != 0 ? out->norms + norms : nullptr;
   return true;
+}
+
+Bytes encode_fill(Header header, uint32_t first, int rows, int kv_dim, size_t bytes, uint8_t** out) {
+  header.kind = Kind::Fill;
+  header.rows = static_cast<uint16_t>(rows);
+  header.d = static_cast<uint32_t>(kv_dim);
+  header.payload = static_cast<uint32_t>(bytes);
+  const RequestRow row{first, 0, 0};
+  Bytes message(sizeof header + sizeof row + bytes);
+  std::memcpy(message.data(), &header, sizeof header);
+  std::memcpy(message.data() + sizeof header, &row, sizeof row);
+  *out = message.data() + sizeof header + sizeof row;
+  return message;
+}
+
+bool decode_fill(const uint8_t* data, size_t size, FillView* out) {
+  Header& h = out->header;
+  if (!read_header(data, size, &h) || h.kind != Kind::Fill || h.rows == 0 || h.d == 0) return false;
+  if (h.payload != uint64_t{h.rows} * h.d * 2 * sizeof(uint16_t)) return false;
+  if (size != sizeof h + sizeof(RequestRow) + h.payload) return false;
+  RequestRow row;
+  std::memcpy(&row, data + sizeof h, sizeof row);
+  out->first = row.position;
+  out->rows = data + sizeof h + sizeof row;
+  return true;
+}
+
+Bytes encode_filled(const Header& fill, Refusal reason, uint32_t took_us) {
+  Header h = fill;
+  h.kind = Kind::Filled;
+  h.flags = 0;
+  h.status = reason == Refusal::None ? Status::Ok : Status::Refused;
+  h.reason = static_cast<uint16_t>(reason);
+  h.took_us = took_us;
+  h.payload = 0;
+  Bytes out(sizeof h);
+  std::memcpy(out.data(), &h, sizeof h);
+  return out;
 }
 
 Bytes encode_probe(Header header, size_t payload, uint32_t reply_bytes) {

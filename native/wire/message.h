@@ -11,10 +11,11 @@
 
 namespace halo {
 
-inline constexpr uint8_t kProtocol = 2;
+inline constexpr uint8_t kProtocol = 3;
 
-enum class Kind : uint8_t { Request = 1, Partial = 2, Probe = 3, Echo = 4 };
-enum class Status : uint8_t { Ok = 0, Range = 1, Computing = 2, Refused = 3 };
+enum class Kind : uint8_t { Request = 1, Partial = 2, Probe = 3, Echo = 4, Fill = 5, Filled = 6 };
+// Passed: the hub has gone on to later syncs; an attention input has been kept, nothing else was computed.
+enum class Status : uint8_t { Ok = 0, Range = 1, Computing = 2, Refused = 3, Passed = 4 };
 enum Flags : uint8_t { kResend = 1 };  // bit 1 is reserved for the class of tolerant requests
 
 // Little endian, 64 bytes, first in every message.
@@ -39,7 +40,10 @@ struct Header {
   uint16_t rows = 0;
   uint16_t reason = 0;   // why a request was refused
   uint32_t payload = 0;  // bytes after the row table (and the norms of a partial)
-  uint32_t base = 0;     // what a cache of an older epoch holds from this position on is void
+  union {
+    uint32_t base = 0;  // to a worker: what a cache of an older epoch holds from this position on is void
+    uint32_t took_us;   // in an answer: for how long the worker has had the request
+  };
 };
 static_assert(sizeof(Header) == 64);
 
@@ -70,7 +74,7 @@ bool other_version(const uint8_t* data, size_t size, int* version);
 Bytes encode_request(Header header, const SyncInput& input, Type input_format, int first, int rows, int d);
 
 // A request as received: copies of the row table, the layer input left where it lies.
-struct Request {
+struct RequestView {
   Header header;
   std::vector<uint32_t> positions;
   std::vector<int16_t> exponents;
@@ -78,11 +82,11 @@ struct Request {
   size_t h_stride = 0;
 };
 // Checks sizes, formats and the order of positions; what depends on the model is the worker's to check.
-bool decode_request(const uint8_t* data, size_t size, Request* out);
+bool decode_request(const uint8_t* data, size_t size, RequestView* out);
 
 // The answer to `request`; `partial` may be null where the status is neither Ok nor Range. `exponents` are those of the
 // request, (rows); f16 values get exponents of their own.
-Bytes encode_partial(const Header& request, Status status, Refusal reason, const Partial* partial,
+Bytes encode_partial(const Header& request, Status status, Refusal reason, uint32_t took_us, const Partial* partial,
                      std::vector<int16_t> exponents);
 
 // A partial as received; pointers into the message, which may be unaligned.
@@ -94,6 +98,19 @@ struct PartialView {
   const uint8_t* values = nullptr;  // (rows, d), or null where there are none
 };
 bool decode_partial(const uint8_t* data, size_t size, PartialView* out);
+
+// Room for a message that brings rows of a layer's cache, (bytes) long in all, and where they go in it.
+Bytes encode_fill(Header header, uint32_t first, int rows, int kv_dim, size_t bytes, uint8_t** out);
+
+// Such a message as received.
+struct FillView {
+  Header header;
+  uint32_t first = 0;
+  const uint8_t* rows = nullptr;  // as Device::copy_rows has them
+};
+// Checks that size and rows fit each other; what depends on the model is the worker's to check.
+bool decode_fill(const uint8_t* data, size_t size, FillView* out);
+Bytes encode_filled(const Header& fill, Refusal reason, uint32_t took_us);
 
 // A sync without arithmetic: the answer carries `reply_bytes` bytes.
 Bytes encode_probe(Header header, size_t payload, uint32_t reply_bytes);

@@ -6,21 +6,13 @@
 #include <array>
 #include <chrono>
 
-#include "engine/device.h"
+#include "schedule/kind.h"
 
 namespace halo {
 
 class Patience {
  public:
   using Duration = std::chrono::steady_clock::duration;
-
-  // What takes about the same time: requests of one part with as many rows (by powers of two), and probes, which have
-  // none.
-  static int kind(Part part, int rows) {
-    int size = 0;
-    while (rows >> size > 1 && size < kSizes - 1) ++size;
-    return rows == 0 ? 0 : 1 + (part == Part::Mlp ? kSizes : 0) + size;
-  }
 
   // The time after which a request that has been sent `times` times is sent once more.
   Duration wait(int kind, int times) const {
@@ -51,13 +43,12 @@ class Patience {
  private:
   static constexpr std::chrono::milliseconds kLeast{3};   // above the smoothed time: a scheduler's whim is no loss
   static constexpr std::chrono::milliseconds kMost{500};  // also until the first answer
-  static constexpr int kSizes = 6;
 
   struct Estimate {
     bool known = false;
     Duration smoothed{}, variation{};
   };
-  std::array<Estimate, 1 + 2 * kSizes> estimates_;
+  std::array<Estimate, kKinds> estimates_;
 };
 
 }  // namespace halo

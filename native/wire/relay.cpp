@@ -1,10 +1,9 @@
-// Accounting is by request: an answer counts once, for the request it names, and only if it repeats that
-// request's shape. Results are added in request order, never in order of arrival.
+// Membership, and the rounds from scatter to collect; what becomes of answers is in relay_answers.cpp.
 #include "wire/relay.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "wire/values.h"
 
@@ -13,52 +12,16 @@ namespace halo {
 namespace {
 
 constexpr auto kPollEvery = std::chrono::milliseconds(50);
-constexpr auto kStall = std::chrono::seconds(1);
-constexpr auto kLongestComputing = std::chrono::minutes(1);
-constexpr auto kDatagramPatience = std::chrono::seconds(1);  // until even a living worker is asked again
-
-std::chrono::steady_clock::duration seconds(double s) {
-  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
-}
-
-std::string refusal_text(uint16_t reason) {
-  switch (static_cast<Refusal>(reason)) {
-    case Refusal::OldEpoch:
-      return "it refused a request: that is of an epoch that has passed";
-    case Refusal::CacheIncomplete:
-      return "it refused a request: its cache misses earlier positions";
-    case Refusal::Failed:
-      return "it could not compute a request (out of memory?); its log says more";
-    case Refusal::BadRequest:
-      return "it refused a request: that does not fit its model (another version of HALO?)";
-    default:
-      return "it refused a request";
-  }
-}
-
-NotFinite not_finite(int worker, const Header& answer, const std::string& which) {
-  const std::string part = answer.part == Part::Mlp ? "MLP" : "attention";
-  return {worker,
-          "its answer holds values that are not finite: " + which + " of layer " + std::to_string(answer.layer) + ", " +
-              part + " (is its copy of the model damaged?)",
-          answer.mask};
-}
-
-// Ends what `scatter` began: that somebody waits for answers.
-class Waiting {
- public:
-  explicit Waiting(Endpoint* endpoint) : endpoint_(endpoint) {
-    if (endpoint_ != nullptr) endpoint_->set_waiting(true);
-  }
-  ~Waiting() {
-    if (endpoint_ != nullptr) endpoint_->set_waiting(false);
-  }
-  Waiting(const Waiting&) = delete;
-  Waiting& operator=(const Waiting&) = delete;
-
- private:
-  Endpoint* endpoint_;
-};
+constexpr Micros kStall = 1'000'000;             // so long without a turn: this process was stopped
+constexpr Micros kDatagramPatience = 1'000'000;  // until even a living worker is asked again
+constexpr Micros kNever = Channel::kNever;
+constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub would have to read its file
+constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away
+constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
+constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
+constexpr double kSlow = 1.8;              // times as slow as usual: even plans leave it out
+constexpr double kSlowUs = 500;            // and by at least so much
+constexpr size_t kFillBytes = 32768;
 
 int rows_per_message(const Scatter& s, size_t max_message) {
   const size_t row_out = row_bytes(s.input_format, s.d) + sizeof(RequestRow);
@@ -69,243 +32,27 @@ int rows_per_message(const Scatter& s, size_t max_message) {
   return (rows + messages - 1) / messages;  // of equal size
 }
 
-}  // namespace
+bool goes_over(const Member& m, uint64_t over) { return m.peer >= 0 && (over >> m.peer & 1) != 0; }
 
-Relay::Relay(uint64_t session, int workers, Post post, RelayOptions options)
-    : session_(session),
-      post_(std::move(post)),
-      options_(options),
-      heard_(workers, Clock::now()),
-      patience_(workers),
-      lost_(workers),
-      expelled_(workers) {
-  counters_.workers.resize(workers);
+uint64_t holds(const Member& m, int layer, Part part) {
+  if (m.resident.empty()) return ~uint64_t{0};
+  return part == Part::Attention ? m.resident[layer].first : m.resident[layer].second;
 }
 
-void Relay::open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, Transport transport) {
-  std::vector<int> peer_of(workers(), -1), worker_of;
-  std::vector<PeerSetup> peers;
-  for (int w = 0; w < workers(); ++w) {
-    if (!setups[w]) continue;
-    peer_of[w] = static_cast<int>(peers.size());
-    worker_of.push_back(w);
-    peers.push_back(*setups[w]);
-  }
-  if (peers.empty()) return;
-  datagrams_ = std::make_unique<Endpoint>(
-      [this](int peer, const Bytes& m) { deliver(worker_of_[peer], m.data(), m.size(), true); });
-  transport_ = transport;
-  peer_of_ = std::move(peer_of);
-  worker_of_ = std::move(worker_of);
-  datagrams_->open(peers);
+// Whether a worker is now much slower than it usually is, by more than what is noise on a short request.
+bool is_slow(const Member& m, int kind, int groups) {
+  const double factor = m.speed.factor();
+  return factor > kSlow && m.speed.predict(kind, groups / 4) * (1 - 1 / factor) > kSlowUs;
 }
 
-void Relay::update_candidates(int worker, std::vector<Address> candidates) {
-  if (datagrams_ && worker >= 0 && worker < workers() && peer_of_[worker] >= 0)
-    datagrams_->set_candidates(peer_of_[worker], std::move(candidates));
-}
-
-std::vector<Relay::LinkState> Relay::links() const {
-  std::vector<LinkState> states(workers());
-  for (size_t peer = 0; peer < worker_of_.size(); ++peer) {
-    const int p = static_cast<int>(peer);
-    states[worker_of_[peer]] = {true, datagrams_->alive(p), datagrams_->where(p), datagrams_->report(p),
-                                datagrams_->counters(p)};
-  }
-  return states;
-}
-
-EndpointCounters Relay::endpoint_counters() const { return datagrams_ ? datagrams_->counters() : EndpointCounters(); }
-
-// Over MQTT anybody may speak who may publish at the broker: no answer of a worker is taken that way to what was only
-// asked over sealed datagrams.
-bool Relay::may_answer_over_mqtt(int worker) const {
-  return peer_of_.empty() || peer_of_[worker] < 0 ||
-         std::any_of(round_.begin(), round_.end(), [&](const Outstanding& r) { return r.worker == worker && r.mqtt; });
-}
-
-// Bit w: datagrams carry messages to worker w now.
-uint64_t Relay::over_datagrams() const {
-  if (!datagrams_) return 0;
-  uint64_t workers = 0;
-  const uint64_t alive = datagrams_->alive();
-  for (size_t peer = 0; peer < worker_of_.size(); ++peer) {
-    if (transport_ == Transport::Udp || (alive >> peer & 1) != 0) workers |= uint64_t{1} << worker_of_[peer];
-  }
-  return workers;
-}
-
-// Without the lock: of an outstanding request only the answer changes meanwhile.
-void Relay::send(const std::vector<const Outstanding*>& requests) {
-  Endpoint::Messages datagrams;
-  Outgoing outgoing;
-  for (const Outstanding* r : requests) {
-    if (r->datagrams) {
-      datagrams.emplace_back(peer_of_[r->worker], &r->message);
-    } else {
-      outgoing.push_back({r->worker, r->times - 1, r->message});
-    }
-  }
-  if (!datagrams.empty()) datagrams_->send(datagrams);
-  if (!outgoing.empty()) post_(std::move(outgoing));
-}
-
-void Relay::scatter(const Scatter& s) {
-  const SyncInput& in = *s.input;
-  const uint64_t datagrams = over_datagrams();
-  // Fragments interleave, so long messages block nothing, and more rows at once are computed faster.
-  const bool all = __builtin_popcountll(datagrams) == workers() && options_.max_message >= RelayOptions().max_message;
-  const int step = rows_per_message(s, all ? Channel::kMaxMessage : options_.max_message);
-  std::vector<const Outstanding*> requests;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    fail_if_lost();
-    expected_ = Header();
-    expected_.session = session_;
-    expected_.epoch = in.epoch;
-    expected_.base = in.base;
-    expected_.sync = s.sync;
-    expected_.slot = static_cast<uint16_t>(in.slot);
-    expected_.layer = static_cast<uint16_t>(in.layer);
-    expected_.part = in.part;
-    expected_.input_format = static_cast<uint8_t>(s.input_format);
-    expected_.partial_format = in.format;
-    expected_.groups = static_cast<uint8_t>(s.groups);
-    expected_.d = static_cast<uint32_t>(s.d);
-    round_.clear();
-    const auto now = Clock::now();
-    for (int first = 0; first < in.rows; first += step) {
-      const int rows = std::min(step, in.rows - first);
-      for (int w = 0; w < workers(); ++w) {
-        if (s.masks[w] == 0 && in.part != Part::Attention) continue;
-        Header header = expected_;
-        header.request = next_id_++;
-        header.mask = s.masks[w];
-        Bytes message = encode_request(header, in, s.input_format, first, rows, s.d);
-        DeviceCounters& c = counters_.workers[w];
-        ++c.requests;
-        ++c.messages_sent;
-        c.bytes_sent += message.size();
-        round_.push_back({header.request,
-                          w,
-                          first,
-                          rows,
-                          header.mask,
-                          std::move(message),
-                          {},
-                          Patience::kind(in.part, rows),
-                          now,
-                          now,
-                          (datagrams >> w & 1) != 0,
-                          (datagrams >> w & 1) == 0});
-      }
-    }
-    missing_ = round_.size();
-    for (const Outstanding& r : round_) requests.push_back(&r);
-  }
-  if (datagrams_) datagrams_->set_waiting(true);
-  send(requests);
-}
-
-void Relay::fail_if_lost() {
-  for (int w = 0; w < workers(); ++w) {
-    if (!lost_[w].empty()) throw WorkerLost(w, lost_[w], expelled_[w]);
-  }
-}
-
-void Relay::fail_if_silent() {
-  const auto limit = Clock::now() - seconds(options_.patience_s);
-  for (const Outstanding& r : round_) {
-    if (r.answer.empty() && Clock::now() - r.first_asked > kLongestComputing) {
-      throw WorkerLost(r.worker, "it has been computing one request for a minute");
-    }
-    if (r.answer.empty() && heard_[r.worker] < limit) {
-      throw WorkerLost(r.worker, "it did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
-                                     " s, asked again and again");
-    }
-  }
-}
-
-// When a request that has no answer is asked again.
-Relay::Clock::time_point Relay::due(const Outstanding& r) const {
-  if (r.datagrams && !options_.re_request_s) return r.asked + kDatagramPatience;
-  return r.asked +
-         (options_.re_request_s ? seconds(*options_.re_request_s) : patience_[r.worker].wait(r.kind, r.times));
-}
-
-Relay::Clock::time_point Relay::next_due() const {
-  auto next = Clock::time_point::max();
-  for (const Outstanding& r : round_) {
-    if (r.answer.empty()) next = std::min(next, due(r));
-  }
-  return next;
-}
-
-// Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
-void Relay::ask_again(std::unique_lock<std::mutex>& lock) {
-  const auto now = Clock::now();
-  const uint64_t datagrams = over_datagrams();
-  std::vector<const Outstanding*> requests;
-  for (Outstanding& r : round_) {
-    const bool over = (datagrams >> r.worker & 1) != 0, moved = over != r.datagrams;
-    if (!r.answer.empty() || (!moved && now < due(r))) continue;
-    counters_.fall_backs += moved && !over;
-    r.datagrams = over;
-    r.mqtt |= !over;
-    ++r.times;
-    r.asked = now;
-    r.message[offsetof(Header, flags)] |= kResend;
-    ++counters_.re_requests;
-    ++counters_.workers[r.worker].messages_sent;
-    counters_.workers[r.worker].bytes_sent += r.message.size();
-    requests.push_back(&r);
-  }
-  lock.unlock();
-  send(requests);
-  lock.lock();
-}
-
-// Returns once nothing is missing; the lock is held on entry and on return. Silence counts while we wait, not while
-// the hub computed its own share, nor while this process was stopped.
-void Relay::wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll) {
-  auto last = Clock::now() - 2 * kStall, polled = Clock::now();
-  while (missing_ != 0) {
-    fail_if_lost();
-    const auto now = Clock::now();
-    if (now - last > kStall) std::fill(heard_.begin(), heard_.end(), now);
-    last = now;
-    const auto until = std::min(next_due(), now + kPollEvery);
-    if (arrived_.wait_until(lock, until, [&] { return missing_ == 0; })) break;
-    if (Clock::now() - last > kStall) continue;
-    ask_again(lock);
-    fail_if_silent();
-    if (Clock::now() - polled < kPollEvery) continue;
-    polled = Clock::now();
-    lock.unlock();
-    poll();
-    lock.lock();
-  }
-  fail_if_lost();
-}
-
-void Relay::gather(Partial& sum, const std::function<void()>& poll) {
-  const Waiting until_the_end(datagrams_.get());
-  std::unique_lock<std::mutex> lock(mutex_);
-  wait(lock, poll);
-  for (const Outstanding& r : round_) add(r, sum);
-  round_.clear();
-}
-
-void Relay::add(const Outstanding& request, Partial& sum) const {
+void add(const Bytes& answer, const Request& request, Partial& sum) {
   PartialView partial;
-  decode_partial(request.answer.data(), request.answer.size(), &partial);
-  const size_t norms = size_t(request.rows) * __builtin_popcountll(request.mask);
-  if (!all_finite(partial.norms, norms)) throw not_finite(request.worker, partial.header, "the norm of a group");
-  for (int t = 0; t < request.rows; ++t) sum.range[request.first + t] |= partial.range[t];
+  decode_partial(answer.data(), answer.size(), &partial);
+  const int rows = request.header.rows;
+  for (int t = 0; t < rows; ++t) sum.range[request.first + t] |= partial.range[t];
   if (partial.values == nullptr) return;
-  const size_t d = partial.header.d, n = request.rows * d, at = request.first * d;
+  const size_t d = partial.header.d, n = rows * d, at = request.first * d;
   const uint8_t* p = partial.values;
-  bool finite = true;
   if (partial.header.partial_format == PartialFormat::Fixed) {
     // Unsigned, because the sum of a sync that is out of range, and so repeated, may wrap.
     for (size_t i = 0; i < n; ++i, p += 4) {
@@ -315,134 +62,484 @@ void Relay::add(const Outstanding& request, Partial& sum) const {
     }
   } else if (partial.header.partial_format == PartialFormat::F16) {
     std::vector<float> scratch(d);
-    for (int t = 0; t < request.rows; ++t, p += 2 * d) {
-      finite &= add_f16(p, partial.exponents[t], static_cast<int>(d), scratch.data(), sum.f32.data() + at + t * d);
+    for (int t = 0; t < rows; ++t, p += 2 * d) {
+      add_f16(p, partial.exponents[t], static_cast<int>(d), scratch.data(), sum.f32.data() + at + t * d);
     }
   } else {
-    finite = add_f32(p, n, sum.f32.data() + at);
+    add_f32(p, n, sum.f32.data() + at);
   }
-  if (!finite) throw not_finite(request.worker, partial.header, "a sum");
 }
 
-// Whether an earlier request of this sync is still on its way to the same worker: then its cache cannot be complete
-// yet, and both are asked again.
-bool Relay::misses_earlier(const Outstanding& request) const {
-  return std::any_of(round_.begin(), round_.end(), [&](const Outstanding& r) {
-    return r.worker == request.worker && r.id < request.id && r.answer.empty();
-  });
+void add(const Partial& own, const Request& request, size_t d, Partial& sum) {
+  const size_t at = request.first * d;
+  for (int t = 0; t < request.header.rows; ++t) sum.range[request.first + t] |= own.range[t];
+  for (size_t i = 0; i < own.fixed.size(); ++i) {
+    sum.fixed[at + i] =
+        static_cast<int32_t>(static_cast<uint32_t>(sum.fixed[at + i]) + static_cast<uint32_t>(own.fixed[i]));
+  }
+  for (size_t i = 0; i < own.f32.size(); ++i) sum.f32[at + i] += own.f32[i];
 }
 
-// Whether the message is a whole answer to the request; called with the lock held.
-bool Relay::take(Outstanding& request, const uint8_t* data, size_t size) {
-  PartialView partial;
-  if (!decode_partial(data, size, &partial)) return false;
-  const Header& h = partial.header;
-  const Header& e = expected_;
-  if (h.base != e.base || h.epoch != e.epoch || h.sync != e.sync || h.slot != e.slot || h.layer != e.layer ||
-      h.part != e.part || h.partial_format != e.partial_format || h.groups != e.groups || h.d != e.d ||
-      h.mask != request.mask || h.rows != request.rows) {
-    return false;
-  }
-  if (h.status == Status::Computing) {
-    request.asked = Clock::now();
-    request.computing = true;
-    return true;
-  }
-  if (h.status == Status::Refused) {
-    if (h.reason == static_cast<uint16_t>(Refusal::CacheIncomplete) && misses_earlier(request)) return true;
-    lost_[request.worker] = refusal_text(h.reason);
-    expelled_[request.worker] = h.reason == static_cast<uint16_t>(Refusal::BadRequest);
-    return true;
-  }
-  for (int t = 0; t < request.rows; ++t) {
-    const int exponent = partial.exponents[t];
-    if (h.partial_format == PartialFormat::F16) {  // the worker's own choice
-      if (exponent < kMinF16Exponent || exponent > kMaxF16Exponent) return false;
-      continue;
-    }
-    RequestRow asked;
-    std::memcpy(&asked, request.message.data() + sizeof(Header) + t * sizeof asked, sizeof asked);
-    if (exponent != asked.exponent) return false;
-  }
-  answered(request, data, size);
-  if (h.status == Status::Ok) {
-    counters_.workers[request.worker].group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
-  }
-  return true;
+}  // namespace
+
+Relay::Relay(uint64_t session, Post post, RelayOptions options)
+    : session_(session), options_(options), carriers_(std::move(post)) {}
+
+// ---- membership
+
+void Relay::open_datagrams(bool only) {
+  carriers_.open_datagrams(
+      [this](int peer, Bytes message) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (const MemberPtr member = member_of_peer(peer)) deliver_to(member, std::move(message), true);
+      },
+      only);
 }
 
-void Relay::answered(Outstanding& request, const uint8_t* data, size_t size) {
-  const auto now = Clock::now();
-  if (!request.datagrams) {
-    request.needless = patience_[request.worker].answered(request.kind, now - request.first_asked, now - request.asked,
-                                                          request.times, request.computing);
-  }
-  request.answer.assign(data, data + size);
-  --missing_;
-}
-
-bool Relay::deliver(int worker, const uint8_t* data, size_t size, bool sealed) {
+int Relay::join(const std::optional<PeerSetup>& link) {
+  const Micros now = Endpoint::now();
   std::lock_guard<std::mutex> lock(mutex_);
-  Header h;
-  int version;
-  if (worker < 0 || worker >= workers()) {
-    ++counters_.bad_messages;
-    return false;
+  const auto free = std::find(members_.begin(), members_.end(), nullptr);
+  const int number = static_cast<int>(free - members_.begin());
+  if (number == kMaxGroups) throw std::invalid_argument("a cell has at most 64 workers");
+  auto member = std::make_shared<Member>(number, shape_, now);
+  if (link) member->peer = carriers_.add(*link);
+  if (free == members_.end()) {
+    members_.push_back(std::move(member));
+  } else {
+    *free = std::move(member);
   }
-  if (!sealed && !may_answer_over_mqtt(worker)) {
-    ++counters_.late_duplicates;
-    return false;
-  }
-  DeviceCounters& c = counters_.workers[worker];
-  ++c.messages_received;
-  c.bytes_received += size;
-  if (other_version(data, size, &version)) {
-    ++counters_.bad_messages;
-    lost_[worker] = "it speaks protocol version " + std::to_string(version) + ", this hub speaks " +
-                    std::to_string(kProtocol) + ": install the same HALO on both";
-    expelled_[worker] = true;
-    arrived_.notify_all();
-    return false;
-  }
-  if (!read_header(data, size, &h) || h.session != session_) {
-    ++counters_.bad_messages;
-    if (sealed) {
-      lost_[worker] = "it sent something that is no message of this session";
-      expelled_[worker] = true;
-      arrived_.notify_all();
-    }
-    return false;
-  }
-  const auto found = std::find_if(round_.begin(), round_.end(),
-                                  [&](const Outstanding& r) { return r.id == h.request && r.worker == worker; });
-  if (found == round_.end() || !found->answer.empty()) {
-    ++counters_.late_duplicates;
-    return false;
-  }
-  heard_[worker] = Clock::now();
-  if (h.kind == Kind::Echo && found->rows == 0) {  // no rows: a probe
-    answered(*found, data, size);
-  } else if (!take(*found, data, size)) {
-    ++counters_.bad_messages;
-    lost_[worker] = "it answered a request with a message of the wrong shape";
-    expelled_[worker] = true;
-  }
-  if (missing_ == 0 || !lost_[worker].empty()) arrived_.notify_all();
-  return found->needless;
+  return number;
 }
 
-void Relay::lost(int worker, const std::string& reason) {
+Relay::MemberPtr Relay::find(int worker) const {
+  return worker >= 0 && worker < static_cast<int>(members_.size()) ? members_[worker] : nullptr;
+}
+
+Relay::MemberPtr Relay::member_of_peer(int peer) const {
+  const auto found =
+      std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m && m->peer == peer; });
+  return found == members_.end() ? nullptr : *found;
+}
+
+void Relay::leave(int worker, const std::string& reason) {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (worker < 0 || worker >= workers()) return;
-  lost_[worker] = reason.empty() ? "is gone" : reason;
+  const MemberPtr member = find(worker);
+  if (!member) return;
+  member->conduct.left(static_cast<double>(Endpoint::now()));
+  if (member->conduct.standing() == Standing::Gone) member->reason = reason;
   arrived_.notify_all();
+}
+
+void Relay::rejoin(int worker) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const MemberPtr member = find(worker);
+  if (!member || member->conduct.standing() != Standing::Gone) return;
+  member->conduct.came_back(static_cast<double>(Endpoint::now()));
+  member->heard = Endpoint::now();
+  member->reason.clear();
+}
+
+DeviceCounters Relay::forget(int worker) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const MemberPtr member = find(worker);
+  if (!member) return {};
+  member->conduct.left(static_cast<double>(Endpoint::now()));  // requests of the present round keep it until their end
+  members_[worker] = nullptr;
+  carriers_.remove(member->peer);
+  member->peer = -1;
+  arrived_.notify_all();
+  DeviceCounters counters = member->counters;
+  counters.probations = member->conduct.probations();
+  return counters;
+}
+
+void Relay::set_resident(int worker, std::vector<std::pair<uint64_t, uint64_t>> masks) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (const MemberPtr member = find(worker)) member->resident = std::move(masks);
+}
+
+void Relay::update_candidates(int worker, std::vector<Address> candidates) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const MemberPtr member = find(worker);
+  if (member && member->peer >= 0) carriers_.datagrams()->set_candidates(member->peer, std::move(candidates));
 }
 
 void Relay::expel(int worker, const std::string& reason) {
   std::lock_guard<std::mutex> lock(mutex_);
-  lost_[worker] = reason;
-  expelled_[worker] = true;
+  if (const MemberPtr member = find(worker)) expel(*member, reason);
 }
+
+std::vector<std::optional<Relay::MemberState>> Relay::members() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto now = static_cast<double>(Endpoint::now());
+  std::vector<std::optional<MemberState>> states;
+  for (const MemberPtr& m : members_) {
+    states.emplace_back();
+    if (!m) continue;
+    const double cache = m->caches.empty() ? 1.0 : m->caches.front().share(end_);
+    states.back() = {m->conduct.standing(), m->reason, (now - m->conduct.since_us()) * 1e-6, cache, m->owed.size()};
+  }
+  return states;
+}
+
+std::vector<std::optional<Relay::LinkState>> Relay::links() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<std::optional<LinkState>> states;
+  const Endpoint* endpoint = carriers_.datagrams();
+  for (const MemberPtr& m : members_) {
+    states.emplace_back();
+    if (!m) continue;
+    states.back().emplace();
+    if (m->peer < 0) continue;
+    states.back() = {true, endpoint->alive(m->peer), endpoint->where(m->peer), endpoint->report(m->peer),
+                     endpoint->counters(m->peer)};
+  }
+  return states;
+}
+
+EndpointCounters Relay::endpoint_counters() const {
+  return carriers_.datagrams() != nullptr ? carriers_.datagrams()->counters() : EndpointCounters();
+}
+
+// ---- rounds
+
+void Relay::begin(const CellShape& shape) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  shape_ = shape;
+  epochs_.assign(shape.slots, 0);
+  for (MemberPtr& m : members_) {
+    if (!m) continue;
+    m->caches.assign(shape.slots, Completeness(shape.layers, shape.n_ctx));
+    m->epochs.assign(shape.slots, Member::Epoch());
+  }
+}
+
+void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
+  const SyncInput& in = *s.input;
+  const uint64_t over = carriers_.over_datagrams();
+  const Micros now = Endpoint::now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  const bool was_idle = now - last_scatter_ > kIdle;
+  const int kind = kind_of(in.part, in.rows), first = static_cast<int>(in.positions[0]);
+  const size_t begin = candidates.size();
+  uint64_t held = s.hub_resident;  // by anybody who can be relied on
+  taking_ = members_;
+  for (const MemberPtr& m : taking_) {
+    Candidate& c = candidates.emplace_back();
+    if (!m) continue;
+    if (was_idle) m->heard = now;
+    m->tend(now);
+    m->known = m->speed.known(kind);
+    const Speed& speed = m->known || s.hub == nullptr ? m->speed : *s.hub;
+    const double link = m->link_us[goes_over(*m, over)];
+    m->start_us = std::max(link, 0.0) + speed.start_us(kind) + m->owed_us(now);
+    m->group_us = speed.group_us(kind);
+    c.takes = m->conduct.standing() == Standing::Stable &&
+              (in.part == Part::Mlp || m->caches[in.slot].complete(in.layer) >= first);
+    c.slow = is_slow(*m, kind, s.groups);
+    c.resident = holds(*m, in.layer, in.part);
+    c.start_us = m->start_us;
+    c.group_us = m->group_us;
+    c.cost_us = cost_us_;
+    if (c.takes) held |= c.resident;
+  }
+  // Whoever is on probation and alone holds a group is waited for a while, before the hub reads its file.
+  for (size_t i = 0; i < taking_.size(); ++i) {
+    Candidate& c = candidates[begin + i];
+    const MemberPtr& m = taking_[i];
+    if (!m || c.takes || m->conduct.standing() != Standing::Probation || (c.resident & ~held) == 0) continue;
+    if (static_cast<double>(now) - m->conduct.since_us() > static_cast<double>(kHardDeadline)) continue;
+    if (in.part == Part::Attention && m->caches[in.slot].complete(in.layer) < first) continue;
+    c.resident &= ~held;
+    c.takes = true;
+  }
+}
+
+Request Relay::make(const MemberPtr& member, const Header& header, bool over) const {
+  Request r;
+  r.header = header;
+  r.member = member;
+  r.asked = r.asked_last = Endpoint::now();
+  r.datagrams = over;
+  r.mqtt = !over;
+  r.alone = member->owed.empty();
+  r.deadline = kNever;
+  return r;
+}
+
+void Relay::predict(const Scatter& s, Request& r, Micros now) const {
+  const Member& m = *r.member;
+  const int groups = __builtin_popcountll(r.header.mask);
+  r.predicted_us = m.start_us + groups * m.group_us;
+  if (!m.known || m.link_us[r.datagrams] < 0) r.predicted_us = std::max(r.predicted_us, kUnknown);
+  if (r.header.mask == 0 || !options_.stand_ins) return;
+  const double stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
+  const double allowance = r.member->deadlines[r.datagrams][r.kind].allowance(r.predicted_us, stand_in_us);
+  r.deadline = now + static_cast<Micros>(r.predicted_us + allowance);
+  if ((r.header.mask & ~s.hub_resident) != 0) r.deadline += kHardDeadline;
+}
+
+// Rows first .. first + rows - 1 of the sync, for one worker. What it is told without being asked for groups is owed at
+// once: nobody waits for it.
+void Relay::ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over) {
+  const SyncInput& in = *s.input;
+  Header header;
+  header.session = session_;
+  header.epoch = in.epoch;
+  header.base = member->epochs[in.slot].base;
+  header.sync = s.sync;
+  header.slot = static_cast<uint16_t>(in.slot);
+  header.layer = static_cast<uint16_t>(in.layer);
+  header.part = in.part;
+  header.input_format = static_cast<uint8_t>(s.input_format);
+  header.partial_format = in.format;
+  header.groups = static_cast<uint8_t>(s.groups);
+  header.d = static_cast<uint32_t>(s.d);
+  header.rows = static_cast<uint16_t>(rows);
+  header.request = next_id_++;
+  header.mask = mask;
+  Request r = make(member, header, over);
+  r.message = encode_request(header, in, s.input_format, first, rows, s.d);
+  r.first = first;
+  r.position = in.positions[first];
+  r.kind = kind_of(in.part, rows);
+  predict(s, r, r.asked);
+  ++member->counters.requests;
+  if (in.part == Part::Attention) member->caches[in.slot].asked(in.layer, static_cast<int>(r.position), rows);
+  round_.push_back(std::move(r));
+}
+
+void Relay::scatter(const Scatter& s) {
+  const SyncInput& in = *s.input;
+  const uint64_t over = carriers_.over_datagrams();
+  const Micros begin = Endpoint::now();
+  std::vector<Carriers::Parcel> parcels;
+  std::vector<Bytes> notes;  // messages that are not waited for
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    last_scatter_ = begin;
+    end_ = static_cast<int>(in.positions[0]);
+    round_.clear();
+    for (size_t i = 0; i < taking_.size(); ++i) {
+      const MemberPtr& m = taking_[i];
+      const uint64_t mask = s.masks[i];
+      if (!m || (mask == 0 && in.part != Part::Attention)) continue;
+      if (!m->conduct.is_here()) {
+        if (m->conduct.standing() != Standing::Away || mask != 0 || begin - m->probed < kProbeEvery) continue;
+        m->probed = begin;
+      }
+      const bool datagrams = goes_over(*m, over);
+      // Fragments interleave, so long messages block nothing, and more rows at once are computed faster.
+      const bool whole = datagrams && options_.max_message >= RelayOptions().max_message;
+      const int step = rows_per_message(s, whole ? Channel::kMaxMessage : options_.max_message);
+      for (int first = 0; first < in.rows; first += step) {
+        ask(s, m, mask, first, std::min(step, in.rows - first), datagrams);
+      }
+    }
+    const auto told =
+        std::stable_partition(round_.begin(), round_.end(), [](const Request& r) { return r.header.mask != 0; });
+    notes.reserve(static_cast<size_t>(round_.end() - told));
+    for (auto r = round_.begin(); r != round_.end(); ++r) {
+      DeviceCounters& c = r->member->counters;
+      ++c.messages_sent;
+      c.bytes_sent += r->message.size();
+      const Bytes* message = r < told ? &r->message : &notes.emplace_back(std::move(r->message));
+      parcels.push_back({r->member->number, r->member->peer, 0, r->datagrams, message});
+    }
+    for (auto r = told; r != round_.end(); ++r) r->member->owe(std::move(*r));
+    round_.erase(told, round_.end());
+  }
+  carriers_.set_waiting(!round_.empty());
+  carriers_.send(parcels);
+  if (!parcels.empty()) {
+    const double each = static_cast<double>(Endpoint::now() - begin) / static_cast<double>(parcels.size());
+    cost_us_ += (std::min(each, 3 * cost_us_) - cost_us_) / 64;
+  }
+}
+
+void Relay::back_fill(int slot, int end, const CopyRows& copy) {
+  if (end == 0) return;
+  const uint64_t over = carriers_.over_datagrams();
+  Bytes message;
+  Carriers::Parcel parcel{};
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const int most = static_cast<int>(std::max<size_t>(1, kFillBytes / (4 * static_cast<size_t>(shape_.kv_dim))));
+    for (size_t i = 0; i < members_.size() && message.empty(); ++i) {
+      const MemberPtr& m = members_[turn_++ % members_.size()];
+      if (!m || !m->conduct.is_here() || m->fill) continue;
+      const auto gap = m->caches[slot].gap(end, most);
+      if (!gap) continue;
+      Header header;
+      header.session = session_;
+      header.request = next_id_++;
+      header.epoch = epochs_[slot];
+      header.base = m->epochs[slot].base;
+      header.slot = static_cast<uint16_t>(slot);
+      header.layer = static_cast<uint16_t>(gap->layer);
+      header.rows = static_cast<uint16_t>(gap->rows);
+      header.kind = Kind::Fill;
+      uint8_t* rows = nullptr;
+      const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
+      message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
+      copy({slot, gap->layer, gap->first, gap->rows}, rows);
+      m->fill = make(m, header, goes_over(*m, over));
+      m->fill->position = static_cast<uint32_t>(gap->first);
+      m->caches[slot].asked(gap->layer, gap->first, gap->rows);
+      ++m->counters.messages_sent;
+      m->counters.bytes_sent += message.size();
+      parcel = {m->number, m->peer, 0, m->fill->datagrams, &message};
+    }
+  }
+  if (!message.empty()) carriers_.send({parcel});
+}
+
+// When a request that has no answer is sent again.
+Micros Relay::due(const Request& r) const {
+  if (r.state != Request::State::Waiting) return kNever;
+  if (r.datagrams && !options_.re_request_s) return r.asked_last + kDatagramPatience;
+  if (options_.re_request_s) return r.asked_last + static_cast<Micros>(*options_.re_request_s * 1e6);
+  const auto wait = r.member->patience.wait(r.kind, r.times);
+  return r.asked_last + std::chrono::duration_cast<std::chrono::microseconds>(wait).count();
+}
+
+// Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
+std::vector<Request*> Relay::ask_again(Micros now, uint64_t over) {
+  std::vector<Request*> requests;
+  for (Request& r : round_) {
+    const bool datagrams = goes_over(*r.member, over), moved = datagrams != r.datagrams;
+    if (r.state != Request::State::Waiting || (!moved && now < due(r))) continue;
+    counters_.fall_backs += moved && !datagrams;
+    r.datagrams = datagrams;
+    r.mqtt |= !datagrams;
+    ++r.times;
+    r.asked_last = now;
+    r.message[offsetof(Header, flags)] |= kResend;
+    ++counters_.re_requests;
+    ++r.member->counters.messages_sent;
+    r.member->counters.bytes_sent += r.message.size();
+    requests.push_back(&r);
+  }
+  return requests;
+}
+
+void Relay::post(std::vector<Request*>& requests) {
+  std::vector<Carriers::Parcel> parcels;
+  for (const Request* r : requests) {
+    parcels.push_back({r->member->number, r->member->peer, r->times - 1, r->datagrams, &r->message});
+  }
+  carriers_.send(parcels);
+}
+
+bool Relay::is_over() const {
+  return std::none_of(round_.begin(), round_.end(),
+                      [](const Request& r) { return r.state == Request::State::Waiting; });
+}
+
+// The lock is held. A worker that has left, or that is known to be away, is waited for no more.
+Overdue Relay::overdue(size_t number, Micros now) {
+  Request& r = round_[number];
+  r.state = Request::State::Overdue;
+  if (r.suspicion.empty()) r.member->conduct.missed(static_cast<double>(now));
+  ++r.member->counters.stand_ins;
+  return {number, r.member->number, r.first, r.header.rows, r.header.mask, r.suspicion};
+}
+
+std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  Micros last = Endpoint::now(), polled = last;
+  while (true) {
+    const Micros now = Endpoint::now();
+    if (now - last > kStall) {  // we were stopped: nobody is late for that
+      for (Request& r : round_) r.deadline = r.deadline == kNever ? kNever : r.deadline + (now - last);
+    }
+    last = now;
+    Micros next = now + std::chrono::duration_cast<std::chrono::microseconds>(kPollEvery).count();
+    for (size_t i = 0; i < round_.size(); ++i) {
+      if (round_[i].state != Request::State::Waiting) continue;
+      if (!round_[i].member->conduct.is_here() || now >= round_[i].deadline) return overdue(i, now);
+      next = std::min({next, round_[i].deadline, due(round_[i])});
+    }
+    if (is_over()) break;
+    const auto until = std::chrono::steady_clock::time_point(std::chrono::microseconds(next));
+    arrived_.wait_until(lock, until);
+    if (is_over()) break;
+    lock.unlock();
+    const uint64_t over = carriers_.over_datagrams();
+    lock.lock();
+    std::vector<Request*> again = ask_again(Endpoint::now(), over);
+    if (again.empty() && Endpoint::now() - polled < kPollEvery / std::chrono::microseconds(1)) continue;
+    lock.unlock();
+    post(again);
+    polled = Endpoint::now();
+    poll();
+    lock.lock();
+  }
+  lock.unlock();
+  carriers_.set_waiting(false);
+  return {};
+}
+
+void Relay::stand_in(const Overdue& overdue, Partial result) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Request& r = round_[overdue.number];
+  if (r.state != Request::State::Overdue) return;  // answered meanwhile
+  r.own = std::move(result);
+  r.state = Request::State::StoodIn;
+}
+
+void Relay::collect(Partial& sum) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const Request& r : round_) {
+    if (r.state == Request::State::Answered) {
+      add(r.answer, r, sum);
+    } else {
+      add(r.own, r, r.header.d, sum);
+    }
+  }
+  abandon();
+}
+
+// The round is over: what has no answer yet is owed.
+void Relay::abandon() {
+  for (Request& r : round_) {
+    if (r.state == Request::State::Answered || r.header.rows == 0) continue;
+    Member& member = *r.member;
+    member.owe(std::move(r));
+  }
+  round_.clear();
+}
+
+void Relay::roll_back(int slot, uint32_t epoch, uint32_t base) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  abandon();
+  epochs_[slot] = epoch;
+  for (const MemberPtr& m : members_) {
+    if (m) m->roll_back(slot, base);
+  }
+  end_ = std::min(end_, static_cast<int>(base));
+}
+
+ExchangeCounters Relay::counters() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  ExchangeCounters all = counters_;
+  for (const MemberPtr& m : members_) {
+    all.workers.push_back(m ? m->counters : DeviceCounters());
+    if (m) all.workers.back().probations = m->conduct.probations();
+  }
+  return all;
+}
+
+void Relay::reset_counters() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  counters_ = ExchangeCounters();
+  for (const MemberPtr& m : members_) {
+    if (m) m->counters = DeviceCounters();
+  }
+}
+
+// ---- syncs without arithmetic
 
 std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll) {
   std::vector<double> seconds;
@@ -451,54 +548,50 @@ std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs
 }
 
 double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
-  const auto start = Clock::now();
-  const uint64_t datagrams = over_datagrams();
-  std::vector<const Outstanding*> requests;
+  const Micros start = Endpoint::now();
+  const uint64_t over = carriers_.over_datagrams();
+  std::vector<Request*> requests;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    fail_if_lost();
     round_.clear();
-    for (int w = 0; w < workers(); ++w) {
+    for (const MemberPtr& m : members_) {
+      if (!m || m->conduct.standing() == Standing::Gone || m->conduct.standing() == Standing::Expelled) continue;
       Header header;
       header.session = session_;
       header.request = next_id_++;
-      Bytes message = encode_probe(header, payload, reply_bytes);
-      ++counters_.workers[w].messages_sent;
-      counters_.workers[w].bytes_sent += message.size();
-      round_.push_back({header.request,
-                        w,
-                        0,
-                        0,
-                        0,
-                        std::move(message),
-                        {},
-                        Patience::kind(Part::Mlp, 0),
-                        start,
-                        start,
-                        (datagrams >> w & 1) != 0,
-                        (datagrams >> w & 1) == 0});
+      header.kind = Kind::Probe;
+      round_.push_back(make(m, header, goes_over(*m, over)));
+      round_.back().message = encode_probe(header, payload, reply_bytes);
+      ++m->counters.messages_sent;
+      m->counters.bytes_sent += round_.back().message.size();
     }
-    missing_ = round_.size();
-    for (const Outstanding& r : round_) requests.push_back(&r);
+    for (Request& r : round_) requests.push_back(&r);
   }
-  const Waiting until_the_end(datagrams_.get());
-  send(requests);
-  std::unique_lock<std::mutex> lock(mutex_);
-  wait(lock, poll);
+  carriers_.set_waiting(true);
+  post(requests);
+  const auto check = [&] {
+    poll();
+    std::lock_guard<std::mutex> lock(mutex_);
+    fail_if_lost(Endpoint::now());
+  };
+  if (const auto gone = await(check)) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const std::string reason = round_[gone->number].member->reason;
+    round_.clear();
+    throw WorkerLost(gone->worker, reason.empty() ? "it is gone" : reason);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
   round_.clear();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return static_cast<double>(Endpoint::now() - start) * 1e-6;
 }
 
-ExchangeCounters Relay::counters() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return counters_;
-}
-
-void Relay::reset_counters() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const size_t n = counters_.workers.size();
-  counters_ = ExchangeCounters();
-  counters_.workers.resize(n);
+void Relay::fail_if_lost(Micros now) const {
+  const auto patience = static_cast<Micros>(options_.patience_s * 1e6);
+  for (const Request& r : round_) {
+    if (r.state != Request::State::Waiting || now - std::max(r.asked, r.member->heard) < patience) continue;
+    throw WorkerLost(r.member->number, "it did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
+                                           " s, asked again and again");
+  }
 }
 
 }  // namespace halo

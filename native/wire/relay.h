@@ -1,9 +1,11 @@
-// The hub's exchange: it makes messages, chooses what carries them to each worker, takes the answers, and keeps
-// account.
+// The hub's exchange: workers come and go, each sync is a round of requests, and account is kept of every request until
+// it is answered or given up.
 //
-// Datagrams carry messages to the workers that answer them; `post` hands the others out (to Python's MQTT thread), and
-// `deliver` takes what comes back, from any thread. Waiting is strict: a request that is not answered is asked again,
-// and a worker that stays silent is lost. A worker whose datagrams stop is asked over MQTT, and the other way round.
+// Nothing that a worker does or fails to do ends a round: what is late, refused, nonsense or lost with its worker is
+// overdue, and the engine computes it instead (`await`, `stand_in`). An answer counts once, for the request it names,
+// and only if it repeats that request's shape; results are added in request order, never in order of arrival.
+//
+// `deliver` takes what comes, from any thread. docs/architecture.md, "Trouble", has the rules in words.
 #pragma once
 
 #include <chrono>
@@ -17,9 +19,8 @@
 
 #include "engine/error.h"
 #include "engine/exchange.h"
-#include "wire/endpoint.h"
-#include "wire/message.h"
-#include "wire/patience.h"
+#include "wire/carriers.h"
+#include "wire/member.h"
 
 namespace halo {
 
@@ -27,109 +28,113 @@ struct RelayOptions {
   size_t max_message = 65536;  // bytes; a request is cut into rows so that it and its answer stay below
   std::optional<double>
       re_request_s;         // ask again after this long without an answer; unset: as each worker's answers tell
-  double patience_s = 4.0;  // a worker that says nothing for this long is lost
+  double patience_s = 4.0;  // of a probe: a worker that says nothing for this long is lost
+  bool stand_ins = true;    // off, for measurements: whoever is late is waited for
 };
-
-// What may carry the messages.
-enum class Transport : uint8_t { Auto, Udp, Mqtt };
 
 class Relay : public Exchange {
  public:
-  struct Letter {
-    int worker;
-    int attempt;  // 0: for the first time
-    Bytes message;
-  };
-  using Outgoing = std::vector<Letter>;
-  using Post = std::function<void(Outgoing)>;
+  Relay(uint64_t session, Post post, RelayOptions options);
 
-  Relay(uint64_t session, int workers, Post post, RelayOptions options);
+  // Lets datagrams carry messages, to the workers that join with a link. Once, before the first joins; `only`: nothing
+  // else may. Throws Error where the system gives no socket.
+  void open_datagrams(bool only);
 
-  int workers() const override { return static_cast<int>(counters_.workers.size()); }
-  void scatter(const Scatter& scatter) override;
-  void gather(Partial& sum, const std::function<void()>& poll) override;
-  void expel(int worker, const std::string& reason) override;
-  ExchangeCounters counters() const override;
-  void reset_counters() override;
+  // A worker takes part from the next sync on; its number is free again only after `forget`. Throws
+  // std::invalid_argument when there are as many as a mask of workers can name.
+  int join(const std::optional<PeerSetup>& link);
+  // It is gone: what it owes the present round is computed by others. It keeps its number and its link.
+  void leave(int worker, const std::string& reason);
+  // It is back, the same process with the same keys and whatever its caches held.
+  void rejoin(int worker);
+  // It never comes back under this number.
+  DeviceCounters forget(int worker);
+  // By layer, the groups of attention and of the MLP that it holds.
+  void set_resident(int worker, std::vector<std::pair<uint64_t, uint64_t>> masks);
+  // Where a worker that has datagrams may be, from now on.
+  void update_candidates(int worker, std::vector<Address> candidates);
 
   // Returns whether this answer shows that its request was sent again needlessly: it was late, not lost. `sealed`: only
   // that worker can have sent it.
-  bool deliver(int worker, const uint8_t* data, size_t size, bool sealed = false);
-  void lost(int worker, const std::string& reason);
+  bool deliver(int worker, Bytes message, bool sealed = false);
 
-  // Opens the datagram links: setups[w] is worker w's, or none where it has no datagrams. Once, before anything is
-  // sent.
-  void open_datagrams(const std::vector<std::optional<PeerSetup>>& setups, Transport transport);
-  // Where a worker that has datagrams may be, from now on; from any thread.
-  void update_candidates(int worker, std::vector<Address> candidates);
+  struct MemberState {
+    Standing standing;
+    std::string reason;
+    double for_s;  // that it has been so
+    double cache;  // share of the rows of the present sequence that it has
+    size_t owed;   // requests without an answer
+  };
+  std::vector<std::optional<MemberState>> members() const;  // by number; none: it is free
   struct LinkState {
     bool offered = false, alive = false;  // it speaks datagrams; they arrive
     std::string where;                    // its address
     LinkReport link;
     ChannelCounters packets;
   };
-  std::vector<LinkState> links() const;
+  std::vector<std::optional<LinkState>> links() const;
   EndpointCounters endpoint_counters() const;
 
+  void begin(const CellShape& shape) override;
+  void survey(const Scatter& scatter, std::vector<Candidate>& candidates) override;
+  void scatter(const Scatter& scatter) override;
+  void back_fill(int slot, int end, const CopyRows& copy) override;
+  std::optional<Overdue> await(const std::function<void()>& poll) override;
+  void stand_in(const Overdue& request, Partial result) override;
+  void collect(Partial& sum) override;
+  void roll_back(int slot, uint32_t epoch, uint32_t base) override;
+  void expel(int worker, const std::string& reason) override;
+  ExchangeCounters counters() const override;
+  void reset_counters() override;
+
   // Seconds that each of `syncs` syncs without arithmetic takes: `payload` bytes to every worker, `reply_bytes` from
-  // each.
+  // each. Strict: throws WorkerLost where one does not answer.
   std::vector<double> probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll);
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using MemberPtr = std::shared_ptr<Member>;
 
+  MemberPtr find(int worker) const;
+  MemberPtr member_of_peer(int peer) const;
+  Request make(const MemberPtr& member, const Header& header, bool over) const;
+  void ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over);
+  void predict(const Scatter& s, Request& request, Micros now) const;
+  void post(std::vector<Request*>& requests);
+  Micros due(const Request& request) const;
+  std::vector<Request*> ask_again(Micros now, uint64_t over);
+  Overdue overdue(size_t number, Micros now);
+  bool is_over() const;
+  void abandon();
+  void fail_if_lost(Micros now) const;
   double probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);
 
-  struct Outstanding {
-    uint64_t id;
-    int worker;
-    int first, rows;
-    uint64_t mask;
-    Bytes message;  // to ask again
-    Bytes answer;   // empty until it is there
-    int kind;       // of the worker's Patience
-    Clock::time_point first_asked, asked;
-    bool datagrams = false;  // what it was sent over last
-    bool mqtt = false;       // it was sent over MQTT, too: then an answer may come that way
-    int times = 1;           // asked
-    bool computing = false;  // the worker has said so
-    bool needless = false;   // to have asked it more than once
-  };
-
-  void send(const std::vector<const Outstanding*>& requests);
-  uint64_t over_datagrams() const;
-  bool may_answer_over_mqtt(int worker) const;
-  Clock::time_point due(const Outstanding& request) const;
-  Clock::time_point next_due() const;
-  void wait(std::unique_lock<std::mutex>& lock, const std::function<void()>& poll);
-  void ask_again(std::unique_lock<std::mutex>& lock);
-  void fail_if_lost();
-  void fail_if_silent();
-  bool misses_earlier(const Outstanding& request) const;
-  void answered(Outstanding& request, const uint8_t* data, size_t size);
-  bool take(Outstanding& request, const uint8_t* data, size_t size);
-  void add(const Outstanding& request, Partial& sum) const;
+  bool deliver_to(const MemberPtr& member, Bytes message, bool sealed);
+  bool take(Request& request, Bytes message, Micros now);
+  void take_refusal(Request& request, const Header& answer, Micros now);
+  bool take_owed(const MemberPtr& member, const Bytes& message, Micros now);
+  bool take_filled(const MemberPtr& member, const Header& answer);
+  void expel(Member& member, const std::string& reason);
+  bool misses_earlier(const Request& request) const;
 
   const uint64_t session_;
-  const Post post_;
   const RelayOptions options_;
 
-  mutable std::mutex mutex_;  // guards all below
+  mutable std::mutex mutex_;  // guards all below but `carriers_`
   std::condition_variable arrived_;
-  std::vector<Outstanding> round_;
-  size_t missing_ = 0;
+  CellShape shape_;
+  std::vector<uint32_t> epochs_;    // by slot
+  std::vector<MemberPtr> members_;  // by number; none: free
+  std::vector<MemberPtr> taking_;   // as surveyed: those that the next scatter names
+  std::vector<Request> round_;
+  std::vector<Request*> outbox_;  // of the scatter that is being made; borrowed
   uint64_t next_id_ = 1;
-  Header expected_;  // what all answers of the round must repeat
-  std::vector<Clock::time_point> heard_;
-  std::vector<Patience> patience_;  // by worker
-  std::vector<std::string> lost_;   // reason by worker; empty: not lost
-  std::vector<bool> expelled_;      // whether that is its answers' fault
-  ExchangeCounters counters_;
+  size_t turn_ = 0;  // whose cache is filled next
+  int end_ = 0;      // rows that a complete cache has
+  Micros last_scatter_ = 0;
+  double cost_us_ = 40;        // of the hub's time, for each request: smoothed
+  ExchangeCounters counters_;  // of all workers together
 
-  Transport transport_ = Transport::Mqtt;
-  std::vector<int> peer_of_;             // worker -> peer of the endpoint; -1: none
-  std::vector<int> worker_of_;           // the other way round
-  std::unique_ptr<Endpoint> datagrams_;  // last: its thread delivers to all of the above
+  Carriers carriers_;  // last: its thread delivers to all of the above
 };
 
 }  // namespace halo

@@ -3,8 +3,6 @@
 #include "wire/worker.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 namespace halo {
 
@@ -37,7 +35,7 @@ void Worker::close() {
   replies_.clear();
 }
 
-Refusal Worker::check(const Request& request) const {
+Refusal Worker::check(const RequestView& request) const {
   const Header& h = request.header;
   const Spec& s = model_->spec;
   if (h.layer >= s.layers || static_cast<int>(h.d) != s.d || h.slot >= n_slots_) return Refusal::BadRequest;
@@ -54,6 +52,15 @@ Refusal Worker::check(const Request& request) const {
   return Refusal::None;
 }
 
+Refusal Worker::check(const FillView& fill) const {
+  const Header& h = fill.header;
+  const Spec& s = model_->spec;
+  const bool fits = h.layer < s.layers && static_cast<int>(h.d) == s.kv_dim() && h.slot < n_slots_ &&
+                    uint64_t{fill.first} + h.rows <= static_cast<uint64_t>(n_ctx_) &&
+                    h.base <= static_cast<uint32_t>(n_ctx_);
+  return fits ? Refusal::None : Refusal::BadRequest;
+}
+
 Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer, bool sealed) {
   std::lock_guard<std::mutex> lock(mutex_);
   Header h;
@@ -67,30 +74,40 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer, 
     keep(h.request, *answer);
     return Verdict::Answer;
   }
-  Request request;
-  const bool well_formed = decode_request(data, size, &request);
-  const Refusal refusal = well_formed ? check(request) : Refusal::BadRequest;
-  if (refusal != Refusal::None) {
-    ++counters_.bad_messages;
-    if (h.kind != Kind::Request) return Verdict::Drop;
-    *answer = encode_partial(h, Status::Refused, refusal, nullptr, {});
-    return Verdict::Answer;
+  if (h.kind == Kind::Fill) {
+    FillView fill;
+    if (!decode_fill(data, size, &fill) || check(fill) != Refusal::None) {
+      ++counters_.bad_messages;
+      return Verdict::Drop;
+    }
+  } else {
+    RequestView request;
+    const bool well_formed = decode_request(data, size, &request);
+    const Refusal refusal = well_formed ? check(request) : Refusal::BadRequest;
+    if (refusal != Refusal::None) {
+      ++counters_.bad_messages;
+      if (h.kind != Kind::Request) return Verdict::Drop;
+      *answer = encode_partial(h, Status::Refused, refusal, 0, nullptr, {});
+      return Verdict::Answer;
+    }
   }
   if (const Bytes* reply = kept(h.request)) return again(h, *reply, answer);
   if (pending_.count(h.request) != 0) {
-    return again(h, encode_partial(h, Status::Computing, Refusal::None, nullptr, {}), answer);
-  }
-  if (h.sync < newest_sync_[sealed]) {  // a copy that was stuck: the hub has gone on, so it has the answer
-    ++counters_.duplicates;
-    return Verdict::Drop;
+    return again(h, encode_partial(h, Status::Computing, Refusal::None, 0, nullptr, {}), answer);
   }
   if (pending_.size() >= kMaxPending) {
     ++counters_.bad_messages;
     return Verdict::Drop;
   }
-  newest_sync_[sealed] = h.sync;
-  pending_.insert(h.request);
+  if (h.kind == Kind::Request) newest_sync_[sealed] = std::max(newest_sync_[sealed], h.sync);
+  pending_[h.request] = {Clock::now(), sealed};
   return Verdict::Compute;
+}
+
+// The hub waits for no request of an older sync than the newest: somebody else has computed it.
+bool Worker::has_passed(const Header& h) const {
+  const auto found = pending_.find(h.request);
+  return found != pending_.end() && h.sync < newest_sync_[found->second.sealed];
 }
 
 const Bytes* Worker::kept(uint64_t id) const {
@@ -112,9 +129,10 @@ Worker::Verdict Worker::again(const Header& h, const Bytes& reply, Bytes* answer
 }
 
 // Computes a checked request; whatever goes wrong here must reach the hub as a refusal.
-Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
-  const auto start = std::chrono::steady_clock::now();
+Status Worker::run(RequestView& request, bool passed, Partial& partial, Refusal& refusal) {
+  const auto start = Pace::Clock::now();
   const Header& h = request.header;
+  if (passed && h.part == Part::Mlp) return Status::Passed;
   // The layer input is copied because the network leaves it unaligned.
   const Bytes aligned(request.h, request.h + h.payload);
   SyncInput in;
@@ -129,37 +147,67 @@ Status Worker::run(Request& request, Partial& partial, Refusal& refusal) {
   in.h = aligned.data();
   in.h_stride = request.h_stride;
   in.format = h.partial_format;
-  refusal = device_->compute(in, h.mask, partial);
+  refusal = device_->compute(in, passed ? 0 : h.mask, partial);
   if (refusal != Refusal::None) return Status::Refused;
-  if (pace_.count() != 0) std::this_thread::sleep_until(start + pace_ * h.rows);
+  if (passed) return Status::Passed;
+  pace_.until(start, __builtin_popcountll(h.mask));
   return partial.in_range() ? Status::Ok : Status::Range;
+}
+
+// How long the worker has had this request, in microseconds.
+uint32_t Worker::took_us(uint64_t id) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return 0;
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - found->second.since).count();
+  return static_cast<uint32_t>(std::clamp<int64_t>(took, 0, UINT32_MAX));
 }
 
 Bytes Worker::compute(const uint8_t* data, size_t size) {
   std::lock_guard<std::mutex> computing(computing_);
-  Request request;
+  Header header;
+  if (read_header(data, size, &header) && header.kind == Kind::Fill) return fill(data, size);
+  RequestView request;
   if (!decode_request(data, size, &request)) return {};
   const Header& h = request.header;
+  bool passed;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!serving_ || h.session != session_ || check(request) != Refusal::None) return {};
+    passed = has_passed(h);
   }
   Partial partial;
   Refusal refusal = Refusal::None;
   Status status;
   try {
-    status = run(request, partial, refusal);
+    status = run(request, passed, partial, refusal);
   } catch (const std::exception&) {
     status = Status::Refused;
     refusal = Refusal::Failed;
   }
-  Bytes reply = encode_partial(h, status, refusal, &partial, request.exponents);
-
+  Bytes reply = encode_partial(h, status, refusal, took_us(h.request), &partial, request.exponents);
   std::lock_guard<std::mutex> lock(mutex_);
   ++counters_.requests;
   pending_.erase(h.request);
   if (status == Status::Refused) return reply;  // not kept: asked again, it may be possible
   if (status == Status::Ok) counters_.group_results += uint64_t(h.rows) * __builtin_popcountll(h.mask);
+  keep(h.request, reply);
+  return reply;
+}
+
+Bytes Worker::fill(const uint8_t* data, size_t size) {
+  FillView f;
+  if (!decode_fill(data, size, &f)) return {};
+  const Header& h = f.header;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!serving_ || h.session != session_ || check(f) != Refusal::None) return {};
+  }
+  const CacheRows at{h.slot, h.layer, static_cast<int>(f.first), h.rows};
+  const Refusal refusal = device_->fill(at, h.epoch, h.base, f.rows);
+  Bytes reply = encode_filled(h, refusal, took_us(h.request));
+  std::lock_guard<std::mutex> lock(mutex_);
+  pending_.erase(h.request);
   keep(h.request, reply);
   return reply;
 }

@@ -1,13 +1,13 @@
 // A worker's side of the exchange: answers requests for one hub session from its own weights.
 #pragma once
 
-#include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 
 #include "engine/device.h"
+#include "engine/pace.h"
 #include "wire/message.h"
 
 namespace halo {
@@ -20,10 +20,7 @@ class Worker {
  public:
   enum class Verdict { Compute, Answer, Drop };
 
-  // With a `pace`, a request takes that long for each of its rows, the arithmetic included, as on a slower device:
-  // what is left of it is slept.
-  Worker(std::shared_ptr<const Model> model, int threads, std::chrono::microseconds pace = {})
-      : model_(std::move(model)), threads_(threads), pace_(pace) {}
+  Worker(std::shared_ptr<const Model> model, int threads) : model_(std::move(model)), threads_(threads) {}
 
   // Forgets everything and serves this session only.
   void open(uint64_t session, int n_ctx, int n_slots);
@@ -38,16 +35,30 @@ class Worker {
 
   WorkerCounters counters() const;
 
+  // For measurements; at any time, from any thread.
+  Pace& pace() { return pace_; }
+
  private:
-  Refusal check(const Request& request) const;
+  using Clock = std::chrono::steady_clock;
+
+  struct Pending {
+    Clock::time_point since;
+    bool sealed;
+  };
+
+  Refusal check(const RequestView& request) const;
+  Refusal check(const FillView& fill) const;
+  bool has_passed(const Header& h) const;
+  Bytes fill(const uint8_t* data, size_t size);
+  uint32_t took_us(uint64_t id) const;
   const Bytes* kept(uint64_t id) const;
   void keep(uint64_t id, Bytes reply);
   Verdict again(const Header& h, const Bytes& reply, Bytes* answer);
-  Status run(Request& request, Partial& partial, Refusal& refusal);
+  Status run(RequestView& request, bool passed, Partial& partial, Refusal& refusal);
 
   std::shared_ptr<const Model> model_;
   int threads_;
-  std::chrono::microseconds pace_;
+  Pace pace_;
 
   mutable std::mutex mutex_;  // guards what is below
   bool serving_ = false;
@@ -55,7 +66,7 @@ class Worker {
   int n_ctx_ = 0, n_slots_ = 0;
   // Of requests that came over MQTT, where anybody may speak, and of sealed ones, which those must not hold up.
   uint32_t newest_sync_[2] = {0, 0};
-  std::set<uint64_t> pending_;
+  std::map<uint64_t, Pending> pending_;             // by request
   std::deque<std::pair<uint64_t, Bytes>> replies_;  // the last ones, oldest first
   WorkerCounters counters_;
 

@@ -1,15 +1,18 @@
-"""What the tests of the control plane share: looking at processes, and at a broker from outside."""
+"""What the tests of the control plane share: looking at processes, at a broker from outside, and a bad way to it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import aiomqtt
 
 from halo.cell import broker as broker_module
+from halo.cell.address import Address
 
 HERE = Path(__file__).parent
 FAKE_WORKER = [sys.executable, str(HERE / "fake_worker.py")]
@@ -79,3 +82,46 @@ def restart(loop, broker):
     loop.run(broker.stop())
     time.sleep(0.5)
     broker.child = loop.call(lambda: broker_module._spawn_mosquitto(broker_module.find_mosquitto(), port))
+
+
+class Proxy:
+    """Stands before a broker and can stop forwarding a connection, as a network does that loses all of it."""
+
+    def __init__(self, loop, broker):
+        self._loop = loop
+        self._broker = broker.address
+        self._stalled = lambda client: False
+        self._server = loop.run(self._start())
+        self.address = Address("127.0.0.1", self._server.sockets[0].getsockname()[1])
+        self.clients = []
+
+    def stall(self, which: Callable[[str], bool]) -> None:
+        """Forward nothing of the connections whose client id `which` is true of."""
+        self._stalled = which
+
+    async def _start(self):
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def _serve(self, reader, writer):
+        there, back = await asyncio.open_connection(self._broker.host, self._broker.port)
+        first = await reader.read(65536)
+        client = next((str(word) for word in first.decode("latin1").split("\0") if "halo-" in word), "")
+        client = client[client.find("halo-") :]
+        self.clients.append(client)
+        back.write(first)
+        await asyncio.wait(
+            [asyncio.ensure_future(self._pump(client, *pair)) for pair in ((reader, back), (there, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        back.close()
+        writer.close()
+
+    async def _pump(self, client, source, sink):
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                while self._stalled(client):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                sink.write(data)
+
+    def close(self):
+        self._loop.call(self._server.close)

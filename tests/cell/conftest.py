@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cell_helpers import FAKE_WORKER, HERE
+from cell_helpers import FAKE_WORKER, HERE, Proxy
 from fake_native import NATIVE, Model
 
 from halo.cell import Cell
@@ -42,6 +42,14 @@ def broker(request, loop):
         started = loop.run(Amqtt.start())
     yield started
     loop.run(started.stop())
+
+
+@pytest.fixture
+def proxy(loop, broker):
+    """Stands before the broker."""
+    made = Proxy(loop, broker)
+    yield made
+    made.close()
 
 
 @pytest.fixture

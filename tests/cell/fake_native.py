@@ -345,8 +345,8 @@ class Engine:
 
 
 class Worker:
-    def __init__(self, model, threads=1, pace_us=0):
-        self.pace_us = pace_us
+    def __init__(self, model, threads=1):
+        self.paces = (0, 0)
         self.session = None
         self.computing = set()
         self.last = {}
@@ -356,6 +356,9 @@ class Worker:
             raise NativeError("out of memory")
         self.session = session
         self.computing, self.last = set(), {}
+
+    def set_pace(self, per_request_us, per_group_us):
+        self.paces = (per_request_us, per_group_us)
 
     def close(self):
         self.session = None

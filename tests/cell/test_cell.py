@@ -189,13 +189,16 @@ def test_no_retained_document_is_left_after_a_clean_end(open_cell, start_worker,
 
 
 def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell, loop):
-    cell = open_cell(workers=1, partials="f16", plan="even", hub_share=0.25, worker_pace_us=1500)
+    cell = open_cell(
+        workers=1, partials="f16", plan="even", hub_share=0.25, worker_pace_us=1500, worker_pace_group_us=70
+    )
     assert (cell.engine._engine.plan, cell.engine._engine.hub_share) == ("even", 0.25)
     assert cell.report()["partials"] == "f16"
     lease = read_retained(loop, cell._broker.address)["halo/halo/hub"]
     assert messages.decode(messages.Lease, lease).partials == "f16"
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in cell._locals.pids]
     assert [command[command.index(b"--pace") + 1] for command in commands] == [b"1500"]
+    assert [command[command.index(b"--pace-group") + 1] for command in commands] == [b"70"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +210,7 @@ def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell
         {"hub_share": 1.5},
         {"hub_share": 0.5},
         {"worker_pace_us": -1},
+        {"worker_pace_group_us": 1_000_000},
         {"workers": 65},
         {"workers": -1},
         {"hub_share": float("nan")},

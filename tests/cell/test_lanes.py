@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,56 +17,6 @@ from halo.exchange.lane import Lane
 from halo.exchange.lanes import COPIES, LANES, Lanes, Route
 
 TOKENS = np.array([1, 2, 3], dtype=np.int32)
-
-
-class Proxy:
-    """Stands before a broker and can stop forwarding a connection, as a network does that loses all of it."""
-
-    def __init__(self, loop, broker):
-        self._loop = loop
-        self._broker = broker.address
-        self._stalled = lambda client: False
-        self._server = loop.run(self._start())
-        self.address = Address("127.0.0.1", self._server.sockets[0].getsockname()[1])
-        self.clients = []
-
-    def stall(self, which: Callable[[str], bool]) -> None:
-        """Forward nothing of the connections whose client id `which` is true of."""
-        self._stalled = which
-
-    async def _start(self):
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
-
-    async def _serve(self, reader, writer):
-        there, back = await asyncio.open_connection(self._broker.host, self._broker.port)
-        first = await reader.read(65536)
-        client = next((str(word) for word in first.decode("latin1").split("\0") if "halo-" in word), "")
-        client = client[client.find("halo-") :]
-        self.clients.append(client)
-        back.write(first)
-        await asyncio.wait(
-            [asyncio.ensure_future(self._pump(client, *pair)) for pair in ((reader, back), (there, writer))],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        back.close()
-        writer.close()
-
-    async def _pump(self, client, source, sink):
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                while self._stalled(client):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-                sink.write(data)
-
-    def close(self):
-        self._loop.call(self._server.close)
-
-
-@pytest.fixture
-def proxy(loop, broker):
-    made = Proxy(loop, broker)
-    yield made
-    made.close()
 
 
 def forward(cell):

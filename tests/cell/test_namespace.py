@@ -81,7 +81,7 @@ def test_logits_are_the_same_bits_with_a_worker_in_another_namespace(
     )
     with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as process:
         try:
-            with Cell.open(model, broker=broker, cell="ns", workers=1, n_ctx=256) as cell:
+            with Cell.open(model, broker=broker, cell="ns", workers=1, n_ctx=256, plan="even") as cell:
                 shared = np.concatenate([cell.engine.forward(0, part, True) for part in np.split(tokens, [20, 21])])
                 report = cell.report()
         finally:

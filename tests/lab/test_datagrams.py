@@ -88,7 +88,7 @@ def test_bits_are_the_same_whatever_is_lost_and_whoever_computes(
     assert cell.links_stand()
     for loss in (0.0, 0.05, 0.2):
         lab.set(Conditions(loss=loss, **BAD))
-        cell.engine.assign_at_random(workers)
+        cell.engine.set_plan("random", seed=workers)
         cell.engine.truncate(0, 0)
         assert np.array_equal(generate(cell.engine.forward), expected)
     assert lab.total().lost > 0 < lab.total().reordered
@@ -113,7 +113,7 @@ def test_a_network_with_ipv6_only(make_lab: MakeLab, model: Model, expected: Flo
     cell = in_lab(model, lab, 1, version=6)
     assert cell.links_stand()
     assert np.array_equal(generate(cell.engine.forward), expected)
-    assert cell.relay.links()[0]["address"].startswith("[fd91::2]:")
+    assert cell.link(0)["address"].startswith("[fd91::2]:")
 
 
 def test_a_path_with_a_small_mtu_is_slower_and_not_dead(make_lab: MakeLab, model: Model, expected: Floats) -> None:
@@ -133,7 +133,7 @@ def test_a_receive_buffer_that_overflows_costs_repairs_only(make_lab: MakeLab, m
     assert cell.links_stand()
     shrink_buffers([cell.ends[0].port])
     cell.relay.probe(200_000, 1000, 5)
-    assert cell.relay.links()[0]["packets"]["repairs"] > 0
+    assert cell.link(0)["packets"]["repairs"] > 0
     assert np.array_equal(generate(cell.engine.forward), expected)
 
 
@@ -173,7 +173,7 @@ def test_an_address_may_change_in_the_middle(
     logits = generate(cell.engine.forward, lambda i: move(lab, host) if i == 10 else None)
     assert np.array_equal(logits, expected)
     assert cell.links_stand()
-    where = (cell.relay.links()[0] if host == 1 else cell.ends[0].link())["address"]
+    where = (cell.link(0) if host == 1 else cell.ends[0].link())["address"]
     assert where.startswith("10.91.0.77:")
 
 
@@ -220,7 +220,7 @@ def test_where_udp_is_blocked_mqtt_carries_on_and_back(make_lab: MakeLab, model:
     assert cell.links_stand()
     with firewall(lab, 1):
         assert np.array_equal(generate(cell.engine.forward), expected)
-        assert [link["alive"] for link in cell.relay.links()] == [False, True]
+        assert [cell.link(worker)["alive"] for worker in (0, 1)] == [False, True]
     assert cell.engine.stats()["fall_backs"] == 1 <= cell.posted
     assert cell.links_stand()
     posted = cell.posted

@@ -115,5 +115,9 @@ def test_a_named_one_outlives_its_command(name: str) -> None:
     assert "no host 3" in _command("run", "--name", name, "3", "ip", "addr").stderr
     assert _command("link", "--loss", "5", "--name", name).returncode == 0
     assert "loss=0.05" in _command("show", "--name", name).stdout
+    assert _command("link", "--host", "2", "--loss", "100", "--name", name).returncode == 0
+    assert "host 2 alone: Conditions(delay_us=0.0, loss=1.0" in (shown := _command("show", "--name", name).stdout)
+    assert "loss=0.05" in shown and "host 1 alone" not in shown
+    assert "hosts 1 to 2" in _command("link", "--host", "3", "--name", name).stderr
     assert _command("down", "--name", name).returncode == 0
     assert "There is no laboratory" in _command("show", "--name", name).stderr

@@ -6,6 +6,7 @@ import itertools
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from math import sqrt
 
 import pytest
@@ -163,6 +164,66 @@ def test_conditions_change_while_it_runs(any_lab: MakeLab) -> None:
         way.send(10)
         way.await_arrivals(20)
     assert way.arrived == [*range(10), *range(20, 30)]
+
+
+def test_one_workers_link_is_cut_and_healed_while_the_others_go_on(any_lab: MakeLab) -> None:
+    lab = any_lab(3)
+    ways = [(0, 1), (1, 0), (0, 2), (2, 0), (2, 1)]
+    with ExitStack() as stack:
+        wires = [stack.enter_context(wire(lab, *way, port=PORT + i)) for i, way in enumerate(ways)]
+        for number, host_1 in enumerate((Conditions(), Conditions(loss=1), Conditions())):
+            lab.set(host_1, host=1)
+            for one in wires:
+                one.send(10)
+            for one, way in zip(wires, ways, strict=True):
+                one.await_arrivals(10 * (1 if 1 in way and number == 1 else number + 1))
+    whole, cut = list(range(30)), [*range(10), *range(20, 30)]
+    assert [one.arrived for one in wires] == [cut, cut, whole, whole, cut]
+
+
+def test_one_worker_loses_as_many_frames_as_asked_and_the_others_none(any_lab: MakeLab) -> None:
+    n, loss = 4000, 0.1
+    lab = any_lab(3)
+    lab.set(Conditions(loss=loss), host=2)
+    with wire(lab, 0, 1) as good, wire(lab, 0, 2) as bad:
+        good.send(n)
+        bad.send(n)
+    assert lab.counters(1)[0].lost == 0
+    assert within(lab.counters(2)[0].lost, n * loss, sqrt(n * loss * (1 - loss)))
+
+
+def test_conditions_for_all_replace_those_of_one(any_lab: MakeLab) -> None:
+    lab = any_lab(2)
+    with wire(lab, 0, 1) as way:
+        lab.set(Conditions(loss=1), host=1)
+        way.send(10)
+        lab.set(Conditions())
+        way.send(10)
+        way.await_arrivals(10)
+    assert way.arrived == list(range(10, 20))
+
+
+def test_one_link_may_be_slower_than_the_others(make_lab: MakeLab) -> None:
+    lab = make_lab(3)
+    lab.set(Conditions(delay_us=300_000), host=1)
+    with wire(lab, 0, 1) as slow, wire(lab, 0, 2) as fast:
+        slow.send(10)
+        fast.send(10)
+        fast.await_arrivals(10)
+        assert not slow.arrived
+        slow.await_arrivals(10)
+    assert slow.arrived == fast.arrived == list(range(10))
+
+
+@pytest.mark.parametrize("host", [-1, 0, 3])
+def test_who_is_no_worker_has_no_link(any_lab: MakeLab, host: int) -> None:
+    with pytest.raises(LabError, match="workers are hosts 1 to 2"):
+        any_lab(3).set(Conditions(loss=1), host=host)
+
+
+def test_nobody_has_a_medium_of_its_own(make_lab: MakeLab) -> None:
+    with pytest.raises(LabError, match="share one medium"):
+        make_lab(2).set(Conditions(rate_kbit=1000), host=1)
 
 
 def test_one_loss_hits_one_packet(any_lab: MakeLab) -> None:

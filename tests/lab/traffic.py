@@ -48,16 +48,16 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wire(lab: Lab, source: int, target: int, version: int = 4) -> Iterator[Wire]:
+def wire(lab: Lab, source: int, target: int, version: int = 4, port: int = PORT) -> Iterator[Wire]:
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     with lab.inside(source):
         sender = socket.socket(family, socket.SOCK_DGRAM)
     with lab.inside(target):
         receiver = socket.socket(family, socket.SOCK_DGRAM)
     receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
-    receiver.bind((address(target, version), PORT))
+    receiver.bind((address(target, version), port))
     receiver.settimeout(0.05)
-    made = Wire(sender, (address(target, version), PORT), lambda: counted(lab, source, target))
+    made = Wire(sender, (address(target, version), port), lambda: counted(lab, source, target))
     stop = threading.Event()
 
     def receive() -> None:

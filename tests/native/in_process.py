@@ -46,6 +46,7 @@ class LocalCell:
         max_message: int = 65536,
         re_request_s: float | None = 0.5,
         patience_s: float = 4.0,
+        stand_ins: bool = True,
     ) -> None:
         self.session = 0x1234_5678_9ABC_DEF0
         self.fate = fate
@@ -54,14 +55,17 @@ class LocalCell:
             worker.open(self.session, n_ctx, 1)
         self.relay = _native.Relay(
             self.session,
-            workers,
             self._post,
             max_message=max_message,
             re_request_s=re_request_s,
             patience_s=patience_s,
+            stand_ins=stand_ins,
         )
         self.engine = _native.Engine(model.native, n_ctx, threads=threads, partials=partials)
+        self.engine.set_plan("even")
         self.engine.attach(self.relay)
+        for _ in self.workers:
+            self.relay.join(None)
 
     def _post(self, messages: Sequence[tuple[int, int, bytes]]) -> None:
         for index, _, message in messages:

@@ -136,7 +136,10 @@ def test_an_empty_mask_is_answered_and_fills_the_cache(model: Model) -> None:
         raise RuntimeError("enough")
 
     engine = _native.Engine(model.native, 16)
-    engine.attach(_native.Relay(1, 1, post))
+    engine.set_plan("even")
+    relay = _native.Relay(1, post)
+    engine.attach(relay)
+    relay.join(None)
     with pytest.raises(RuntimeError, match="enough"):
         engine.forward(0, np.array([5], np.int32))
     status, payload = answers[0][7], int.from_bytes(answers[0][56:60], "little")

@@ -118,7 +118,7 @@ def test_logits_are_those_of_f32_partials_within_f16s_rounding(tiny_model: TinyM
     for hub_share in (None, 0.0):
         cells = [LocalCell(model, 3, partials=partials) for partials in ("f16", "f32")]
         for cell in cells:
-            cell.engine.assign_evenly(hub_share)
+            cell.engine.set_plan("even", hub_share)
         ours, exact = (run(cell.engine, TOKENS) for cell in cells)
         assert 0 < np.linalg.norm(ours - exact) < 2e-3 * np.linalg.norm(exact)
 
@@ -127,7 +127,7 @@ def test_half_the_bytes_come_back(model: Model) -> None:
     received = {}
     for partials in ("f16", "f32", "fixed"):
         cell = LocalCell(model, 1, partials=partials)
-        cell.engine.assign_evenly(0.0)
+        cell.engine.set_plan("even", 0.0)
         cell.engine.forward(0, TOKENS[:1])
         _, worker = cell.engine.stats()["devices"]
         received[partials] = worker["bytes_received"]
@@ -163,21 +163,23 @@ def test_an_answer_that_is_not_finite_expels_the_worker(
     model: Model, partials: str, place: int, data: bytes, part: int
 ) -> None:
     cell = spoilt(LocalCell(model, 2, partials=partials), place, data, part)
-    for _ in range(2):  # it stays expelled
-        with pytest.raises(_native.WorkerLost, match="its answer holds values that are not finite") as caught:
-            cell.engine.forward(0, TOKENS[:1])
-        assert caught.value.worker == 1 and caught.value.expelled
-    assert cell.engine.n_past(0) == 0
-    cell.engine.attach(None)
-    assert np.array_equal(cell.engine.forward(0, TOKENS, True), alone(model, TOKENS, partials))
+    cell.engine.set_plan("even", 0.0)
+    want = alone(model, TOKENS[:1], partials)
+    assert np.allclose(cell.engine.forward(0, TOKENS[:1], True), want, atol=0.1 * np.abs(want).max())
+    assert expelled(cell, 1, "its answer holds values that are not finite")
+    assert not expelled(cell, 0, "")
+
+
+def expelled(cell: LocalCell, worker: int, why: str) -> bool:
+    member = cell.relay.members()[worker]
+    return member is not None and member["state"] == "expelled" and why in member["reason"]
 
 
 @pytest.mark.parametrize("exponent", [-127, 114, 32767])
 def test_an_exponent_that_no_row_has_expels_the_worker(model: Model, exponent: int) -> None:
     cell = spoilt(LocalCell(model, 1, partials="f16"), 64, struct.pack("<h", exponent))
-    with pytest.raises(_native.WorkerLost, match="wrong shape") as caught:
-        cell.engine.forward(0, TOKENS[:1])
-    assert caught.value.expelled
+    cell.engine.forward(0, TOKENS[:1])
+    assert expelled(cell, 0, "wrong shape")
 
 
 @pytest.mark.parametrize("hub_share", [0.0, 0.5, 1.0])
@@ -192,7 +194,7 @@ def test_a_damaged_model_is_named_and_no_worker_blamed(
     path = tmp_path_factory.mktemp("damaged") / "damaged.gguf"
     path.write_bytes(damaged)
     cell = LocalCell(open_model(path), 2, partials=partials)
-    cell.engine.assign_evenly(hub_share)
+    cell.engine.set_plan("even", hub_share)
     for _ in range(2):
         with pytest.raises(_native.NativeError, match=r"layer 1 .*not finite: the model file may be damaged") as caught:
             cell.engine.forward(0, TOKENS[:3])
@@ -209,9 +211,8 @@ def test_a_worker_with_another_models_shape_is_expelled(tiny_model: TinyModel, m
     foreign.engine.forward(0, TOKENS[:1])
     cell = LocalCell(model, 1, partials="f16")
     cell.answer = lambda index, message: theirs[0]  # type: ignore[method-assign]
-    with pytest.raises(_native.WorkerLost, match="wrong shape") as caught:
-        cell.engine.forward(0, TOKENS[:1])
-    assert caught.value.expelled
+    cell.engine.forward(0, TOKENS[:1])
+    assert expelled(cell, 0, "wrong shape")
 
 
 @pytest.mark.parametrize("change", [-2, -1, 1, 2, 64])
@@ -224,5 +225,5 @@ def test_an_answer_of_the_wrong_size_expels_the_worker(model: Model, change: int
         return reply[:change] if change < 0 else reply + bytes(change)
 
     cell.answer = resized  # type: ignore[method-assign]
-    with pytest.raises(_native.WorkerLost, match="wrong shape"):
-        cell.engine.forward(0, TOKENS[:1])
+    cell.engine.forward(0, TOKENS[:1])
+    assert expelled(cell, 0, "wrong shape")

@@ -40,7 +40,7 @@ def test_same_bits_with_any_workers_masks_cuts_and_threads(
     max_message: int,
 ) -> None:
     cell = LocalCell(models[kind], workers, threads=threads, max_message=max_message)
-    cell.engine.assign_at_random(seed)
+    cell.engine.set_plan("random", seed=seed)
     assert np.array_equal(run(cell.engine, TOKENS, cuts), alone(models[kind], TOKENS))
 
 
@@ -56,7 +56,7 @@ def test_same_bits_when_messages_are_lost_and_doubled(
 ) -> None:
     """Also after a roll-back, and where a batch is cut into several messages, any of which may be the lost one."""
     cell = LocalCell(models["Q8_0"], workers, fate=lossy(seed, loss=0.05), re_request_s=0.0, max_message=max_message)
-    cell.engine.assign_at_random(seed)
+    cell.engine.set_plan("random", seed=seed)
     other = np.random.default_rng(2).integers(3, 320, 50).astype(np.int32)
     run(cell.engine, other, [33])
     cell.engine.truncate(0, keep)

@@ -1,8 +1,6 @@
-"""Who computes what with the even plan, and workers that take their time."""
+"""Who computes what with the even plan."""
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 import pytest
@@ -32,8 +30,8 @@ def shares(cell: LocalCell) -> list[float]:
 def test_the_hub_has_its_share_and_the_workers_equal_parts_of_the_rest(
     model: Model, workers: int, hub_share: float | None
 ) -> None:
-    cell = LocalCell(model, workers)
-    cell.engine.assign_evenly(hub_share)
+    cell = LocalCell(model, workers, stand_ins=False)
+    cell.engine.set_plan("even", hub_share)
     assert np.array_equal(cell.engine.forward(0, TOKENS, True), alone(model, TOKENS))
     wanted = 1 / (workers + 1) if hub_share is None else hub_share
     hub, *others = shares(cell)
@@ -53,7 +51,7 @@ def test_every_layer_and_part_is_shared_alike(model: Model) -> None:
         return arrives(message)
 
     cell.fate = fate
-    cell.engine.assign_evenly(0.3)
+    cell.engine.set_plan("even", 0.3)
     cell.engine.forward(0, TOKENS[:1])
     assert len(asked) == 2 * DEEP.n_layers
     for (layer, part), count in asked.items():
@@ -64,48 +62,20 @@ def test_every_layer_and_part_is_shared_alike(model: Model) -> None:
 def test_a_hub_with_no_share_still_fills_its_cache(model: Model) -> None:
     """So that it can go on alone, or take any group, at the next sync."""
     cell = LocalCell(model, 2)
-    cell.engine.assign_evenly(0.0)
+    cell.engine.set_plan("even", 0.0)
     cell.engine.forward(0, TOKENS[:10])
     assert shares(cell)[0] == 0
-    cell.engine.assign_evenly(1.0)
+    cell.engine.set_plan("even", 1.0)
     assert np.array_equal(cell.engine.forward(0, TOKENS[10:], True), alone(model, TOKENS)[10:])
 
 
 def test_a_hub_alone_computes_everything_whatever_its_share(model: Model) -> None:
     cell = LocalCell(model, 0)
-    cell.engine.assign_evenly(0.0)
+    cell.engine.set_plan("even", 0.0)
     assert np.array_equal(cell.engine.forward(0, TOKENS, True), alone(model, TOKENS))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_refused(model: Model, share: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
-        _native.Engine(model.native, 8).assign_evenly(share)
-
-
-@pytest.mark.parametrize("rows", [1, 5])
-def test_a_paced_worker_takes_its_time_for_each_row_and_changes_no_bit(tiny_model: TinyModel, rows: int) -> None:
-    """At least that long: how much longer is the machine's affair."""
-    model = open_model(tiny_model("Q4_0"))
-    pace_us = 20_000
-    cell = LocalCell(model, 1)
-    cell.workers = [_native.Worker(model.native, 1, pace_us)]
-    cell.workers[0].open(cell.session, 256, 1)
-    taken: list[float] = []
-    answer = cell.answer
-
-    def timed(index: int, message: bytes) -> bytes:
-        start = time.monotonic()
-        reply = answer(index, message)
-        taken.append(time.monotonic() - start)
-        return reply
-
-    cell.answer = timed  # type: ignore[method-assign]
-    assert np.array_equal(cell.engine.forward(0, TOKENS[:rows], True), alone(model, TOKENS[:rows]))
-    assert len(taken) == 2 * 3
-    assert min(taken) >= 0.99 * rows * pace_us / 1e6
-
-
-def test_a_negative_pace_is_refused(model: Model) -> None:
-    with pytest.raises(ValueError, match="pace"):
-        _native.Worker(model.native, 1, -1)
+        _native.Engine(model.native, 8).set_plan("even", share)

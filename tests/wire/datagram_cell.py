@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from halo import _native
 from halo.model import Model
@@ -26,7 +27,10 @@ def on_loopback(number: int, port: int) -> list[tuple[str, int]]:
 
 
 class DatagramCell:
-    """An engine with `workers` workers. `place(i)` is where device i is, 0 being the hub."""
+    """An engine with `workers` workers. `place(i)` is where device i is, 0 being the hub.
+
+    Answers are waited for, however late, unless `stand_ins`: what is tested here is that they come.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class DatagramCell:
         place: Places = nowhere,
         addresses: Addresses = on_loopback,
         only: bool = False,
-        patience_s: float = 30.0,
+        stand_ins: bool = False,
     ) -> None:
         self.posted = 0
         """Messages that went the other way."""
@@ -46,24 +50,30 @@ class DatagramCell:
         self._keys = _native.KeyPair()
         self.workers = [_native.Worker(model.native) for _ in range(workers)]
         self.ends: list[_native.DatagramWorker] = []
-        self.relay = _native.Relay(SESSION, workers, self._post, patience_s=patience_s)
-        offers = []
+        self.relay = _native.Relay(SESSION, self._post, stand_ins=stand_ins)
+        with place(0):
+            self.relay.open_datagrams(self._keys, only)
+        self.engine = _native.Engine(model.native, n_ctx, partials=partials)
+        self.engine.set_plan("even")
+        self.engine.attach(self.relay)
         for number, worker in enumerate(self.workers, 1):
             worker.open(SESSION, n_ctx, 1)
             keys = _native.KeyPair()
             with place(number):
                 end = _native.DatagramWorker(worker)
             end.serve(keys, self._keys.public, SESSION, str(number), CIPHER)
-            offers.append((keys.public, str(number), CIPHER, addresses(number, end.port)))
+            self.relay.join((keys.public, str(number), CIPHER, addresses(number, end.port)))
             self.ends.append(end)
-        with place(0):
-            self.relay.open_datagrams(self._keys, SESSION, offers, only)
-        self.engine = _native.Engine(model.native, n_ctx, partials=partials)
-        self.engine.attach(self.relay)
+
+    def link(self, worker: int) -> dict[str, Any]:
+        """The link of a worker that has joined."""
+        link = self.relay.links()[worker]
+        assert link is not None
+        return link
 
     def links_stand(self, within_s: float = 30.0) -> bool:
         """Whether datagrams reach every worker, within that time."""
-        return eventually(lambda: all(link["alive"] for link in self.relay.links()), within_s)
+        return eventually(lambda: all(link is not None and link["alive"] for link in self.relay.links()), within_s)
 
     def _post(self, messages: Sequence[tuple[int, int, bytes]]) -> None:
         self.posted += len(messages)

@@ -1,0 +1,220 @@
+"""`Stage`: a cell in the laboratory, whose hub runs in this process and whose workers and broker can be ill-treated."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import threading
+import time
+import types
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.lab import Conditions, Lab
+from benchmarks.trouble.players import BrokerPlayer, WorkerPlayer
+from halo.cell import native as native_module
+from halo.cell.hub import Cell
+from halo.errors import HaloError
+from halo.model import Model, open_model
+
+GOOD = Conditions(delay_us=2000)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is on the stage. `pace_us` and `pace_group_us` are those of the workers."""
+
+    model: Path
+    workers: int = 3
+    conditions: Conditions = GOOD
+    pace_us: int = 2000
+    pace_group_us: int = 0
+    hub_pace_group_us: int = 0
+    plan: str = "even"
+    hub_share: float | None = 0.0
+    residency: str | None = None
+    stand_ins: bool = True
+    n_ctx: int = 512
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a device has done so far. `stand_ins`: of its requests, those that somebody else computed."""
+
+    group_results: int = 0
+    requests: int = 0
+    stand_ins: int = 0
+
+    def __sub__(self, other: Work) -> Work:
+        return Work(
+            self.group_results - other.group_results, self.requests - other.requests, self.stand_ins - other.stand_ins
+        )
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.group_results + other.group_results, self.requests + other.requests, self.stand_ins + other.stand_ins
+        )
+
+
+class Stage:
+    """A context manager. Workers are numbered from 1, as the hosts they run on.
+
+    After `limit_s` the engine is closed, so that what hangs fails: with a HaloError that says so.
+    """
+
+    def __init__(self, scene: Scene, say: Callable[[str], None], limit_s: float = 60.0) -> None:
+        self.scene = scene
+        self._limit_s = limit_s
+        self._overrun = False
+        self._say = say
+        self._stack = contextlib.ExitStack()
+        self._director = ThreadPoolExecutor(1)
+        self._acts: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close)
+            self._open()
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+        if self._overrun and error is not None:
+            raise HaloError(f"It was not done within {self._limit_s:.0f} s.") from None
+
+    def _open(self) -> None:
+        scene = self.scene
+        model = open_model(scene.model)
+        self.lab = self._stack.enter_context(
+            Lab(max(2, scene.workers + 1), scene.conditions, kernel=scene.conditions.only_loss)
+        )
+        self._stack.enter_context(self.lab.inside(0))
+        self.broker = BrokerPlayer(self.lab)
+        pace = (scene.pace_us, scene.pace_group_us)
+        self.workers = {k: WorkerPlayer(self.lab, k, scene.model, pace) for k in range(1, scene.workers + 1)}
+        for player in (self.broker, *self.workers.values()):
+            self._stack.callback(player.leave)
+            self.direct(player.start)
+        self.settle()
+        try:
+            self.cell = self._stack.enter_context(self._open_cell(model))
+        except HaloError:
+            for worker in self.workers.values():
+                if not worker.runs:
+                    raise HaloError(f"{worker.name} has ended: {worker.last_words()}") from None
+            raise
+        self.engine = self.cell.engine
+        self.vocab = model.spec.vocab
+        if scene.hub_pace_group_us:
+            self.engine.pace(0, scene.hub_pace_group_us)
+        timer = threading.Timer(self._limit_s, self._stop_it)
+        timer.daemon = True
+        timer.start()
+        self._stack.callback(timer.cancel)
+
+    def _open_cell(self, model: Model) -> Cell:
+        scene = self.scene
+        how: dict[str, Any] = {} if scene.residency is None else {"residency": scene.residency}
+        return Cell.open(
+            model,
+            workers=scene.workers,
+            broker=self.broker.url,
+            n_ctx=scene.n_ctx,
+            plan=scene.plan,
+            hub_share=scene.hub_share,
+            native=None if scene.stand_ins else _without_stand_ins(),
+            log=self._say,
+            **how,
+        )
+
+    def _stop_it(self) -> None:
+        self._overrun = True
+        self.engine.close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.settle()
+        self._stack.close()
+        self._director.shutdown()
+
+    def direct(self, act: Callable[[], None], delay_s: float = 0.0) -> None:
+        """Do it soon, one after the other, in a thread that lives as long as the stage."""
+
+        def later() -> None:
+            time.sleep(delay_s)
+            act()
+
+        self._acts.append(self._director.submit(later))
+
+    def settle(self) -> None:
+        """Return when all that was directed is done; raises what went wrong."""
+        acts, self._acts = self._acts, []
+        for act in acts:
+            act.result()
+
+    def kill(self, worker: int) -> None:
+        self.workers[worker].kill()
+
+    def restart(self, worker: int) -> None:
+        self.workers[worker].start()
+
+    def freeze(self, worker: int) -> None:
+        self.workers[worker].signal(signal.SIGSTOP)
+
+    def thaw(self, worker: int) -> None:
+        self.workers[worker].signal(signal.SIGCONT)
+
+    def cut(self, worker: int) -> None:
+        """Its link is dead."""
+        dead = Conditions(loss=1) if self.lab.kernel else Conditions(delay_us=self.scene.conditions.delay_us, loss=1)
+        self.lab.set(dead, worker)
+
+    def heal(self, worker: int) -> None:
+        self.lab.set(self.scene.conditions, worker)
+
+    def slow(self, worker: int) -> None:
+        self.workers[worker].slow_down(3)
+
+    def speed_up(self, worker: int) -> None:
+        self.workers[worker].slow_down(1)
+
+    def stop_broker(self, worker: int = 0) -> None:
+        self.broker.kill()
+
+    def start_broker(self, worker: int = 0) -> None:
+        self.broker.start()
+
+    def work(self) -> dict[str, Work]:
+        """By device name, the hub's first."""
+        return {
+            device["name"]: Work(device["group_results"], device["requests"], device.get("stand_ins", 0))
+            for device in self.cell.report()["devices"]
+        }
+
+    def set_plan(self, plan: str, hub_share: float | None = None) -> None:
+        """From the next token on; raises HaloError where there is no such plan."""
+        engine: Any = self.engine
+        engine = engine if hasattr(engine, "set_plan") else engine._engine
+        if hasattr(engine, "set_plan"):
+            engine.set_plan(plan, hub_share)
+        elif plan == "even":
+            engine.assign_evenly(hub_share)
+        else:
+            raise HaloError(f"There is no plan {plan!r} yet.")
+
+
+def _without_stand_ins() -> Any:
+    """The native module, whose relays let the hub wait for every answer."""
+    real: Any = native_module.load()
+    if "stand_ins" not in (real.Relay.__init__.__doc__ or ""):
+        raise HaloError("The relay cannot do without stand-ins yet.")
+    names = {name: getattr(real, name) for name in dir(real) if not name.startswith("__")}
+    return types.SimpleNamespace(**{**names, "Relay": functools.partial(real.Relay, stand_ins=False)})

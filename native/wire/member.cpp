@@ -1,0 +1,105 @@
+// What a worker's answers teach.
+#include "wire/member.h"
+
+#include <algorithm>
+
+namespace halo {
+
+namespace {
+
+constexpr size_t kMostOwed = 512;
+constexpr Micros kInputLost = 300'000;  // at least; then the rows are copied instead
+constexpr Micros kNever = 10'000'000;   // then an answer is not expected any more
+constexpr Micros kSilence = 1'000'000;  // after which a worker counts as away
+constexpr double kLinkGain = 1.0 / 16;
+
+bool holds_rows(const Request& r) { return r.header.part == Part::Attention && r.header.kind == Kind::Request; }
+
+}  // namespace
+
+double Member::owed_us(Micros now) const {
+  double longest = 0;
+  for (const Request& r : owed) longest = std::max(longest, static_cast<double>(r.asked - now) + r.predicted_us);
+  return longest;
+}
+
+void Member::owe(Request r) {
+  r.message = Bytes();
+  r.own = Partial();
+  owed.push_back(std::move(r));
+  if (owed.size() <= kMostOwed) return;
+  const Request& oldest = owed.front();
+  if (holds_rows(oldest) && !oldest.given_up) {
+    caches[oldest.header.slot].given_up(oldest.header.layer, static_cast<int>(oldest.position), oldest.header.rows);
+  }
+  counters.never += oldest.state == Request::State::StoodIn;
+  owed.pop_front();
+}
+
+void Member::tend(Micros now) {
+  for (Request& r : owed) {
+    const auto patience = std::max<Micros>(kInputLost, static_cast<Micros>(4 * r.predicted_us));
+    if (r.given_up || now - r.asked < patience) continue;
+    r.given_up = true;
+    if (holds_rows(r)) {
+      caches[r.header.slot].given_up(r.header.layer, static_cast<int>(r.position), r.header.rows);
+    }
+  }
+  while (!owed.empty() && now - owed.front().asked > kNever) {
+    counters.never += owed.front().state == Request::State::StoodIn;
+    owed.pop_front();
+  }
+  if (fill && now - fill->asked > std::max<Micros>(kInputLost, static_cast<Micros>(4 * link_us[fill->datagrams]))) {
+    caches[fill->header.slot].given_up(fill->header.layer, static_cast<int>(fill->position), fill->header.rows);
+    fill.reset();
+  }
+  const bool waited_for = std::any_of(owed.begin(), owed.end(),
+                                      [&](const Request& r) { return r.asked > heard && now - r.asked > kSilence; });
+  if (waited_for && now - heard > kSilence) conduct.silent(static_cast<double>(now));
+}
+
+void Member::learn(const Request& r, const Header& answer, Micros now) {
+  const double total = static_cast<double>(now - r.asked);
+  const double took = std::min(static_cast<double>(answer.took_us), total);
+  const bool clear = r.times == 1;  // else nobody knows which sending was answered
+  if (clear) {
+    double& link = link_us[r.datagrams];
+    const double sample = total - took;
+    // What a dead or busy time adds is not the link's own.
+    link = link < 0 ? sample : link + kLinkGain * (std::min(sample, 3 * link + 1000) - link);
+    counters.link_us = link;
+  }
+  const bool computed = answer.status == Status::Ok || answer.status == Status::Range;
+  if (computed && r.alone && r.header.rows > 0) {
+    speed.sample(r.kind, __builtin_popcountll(r.header.mask), took);
+    counters.took_us += kLinkGain * (took - counters.took_us);
+  }
+  if (clear && computed && r.header.mask != 0) deadlines[r.datagrams][r.kind].sample(total - r.predicted_us);
+}
+
+void Member::late(const Request& r, Micros now) {
+  const auto by = (now - r.deadline) / 1000;
+  const auto bucket = std::find_if(kLateMs.begin(), kLateMs.end(), [&](int ms) { return by < ms; });
+  ++counters.late[bucket - kLateMs.begin()];
+}
+
+void Member::acknowledge(const Request& r, uint32_t epoch) {
+  if (!holds_rows(r) || r.header.epoch != epoch) return;
+  caches[r.header.slot].acknowledged(r.header.layer, static_cast<int>(r.position), r.header.rows);
+  epochs[r.header.slot].confirmed = true;
+}
+
+void Member::roll_back(int slot, uint32_t base) {
+  Epoch& e = epochs[slot];
+  e.base = e.confirmed ? base : std::min(e.base, base);
+  e.confirmed = false;
+  caches[slot].roll_back(static_cast<int>(base));
+  if (fill && fill->header.slot == slot) fill.reset();
+}
+
+bool Member::may_answer_over_mqtt() const {
+  if (peer < 0 || (fill && fill->mqtt)) return true;
+  return std::any_of(owed.begin(), owed.end(), [](const Request& r) { return r.mqtt; });
+}
+
+}  // namespace halo
