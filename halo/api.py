@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
-from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS, check, check_choice
+from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice
 from halo.llama import HaloLlama
 
 P = ParamSpec("P")
@@ -50,8 +50,8 @@ class Options:
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
         worker_pace_us: Their pace, as in `HaloLlama`.
-        partials, transport, plan, hub_share: How partial sums travel, over what, and who computes what, as in
-            `HaloLlama`.
+        partials, transport, plan, hub_share, residency: How partial sums travel, over what, who computes what,
+            and what workers hold in memory, as in `HaloLlama`.
         log: Called with a line of progress now and then; None: they go to stderr.
 
     Raises:
@@ -80,6 +80,7 @@ class Options:
     transport: str = "auto"
     plan: str = PLANS[0]
     hub_share: float | None = None
+    residency: str = "full"
     log: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class Options:
         check_choice("partials", self.partials, PARTIALS)
         check_choice("transport", self.transport, TRANSPORTS)
         check_choice("plan", self.plan, PLANS)
+        check_choice("residency", self.residency, RESIDENCIES)
 
     def open_model(self) -> HaloLlama:
         """Open the model and its cell."""
@@ -117,6 +119,7 @@ class Options:
             transport=self.transport,
             plan=self.plan,
             hub_share=self.hub_share,
+            residency=self.residency,
             log=self.log,
         )
 

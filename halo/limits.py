@@ -51,6 +51,8 @@ PARTIALS = ("fixed", "f32", "f16")
 """How partial sums may travel."""
 TRANSPORTS = ("auto", "udp", "mqtt")
 """What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
+RESIDENCIES = ("full", "shards")
+"""What workers hold in memory: the whole model; each its part of every layer."""
 PLANS = ("auto", "even")
 """How groups may be given to devices: so that all finish together, or equally."""
 

@@ -131,6 +131,9 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             equal shares of every layer.
         hub_share: With "even", the share of every layer's groups that this device computes, from 0 to 1; 0:
             none; None: as much as a worker.
+        residency: What workers hold in memory: "full" (the whole model) or "shards" (each a part of every
+            layer, which no other worker holds; this device keeps its share, and reads from its file what
+            nobody has).
         seed: Of the sampler; as in `Llama`, the same seed gives the same text.
         logits_all: Keep the logits of every position (n_ctx x vocabulary floats, 4 bytes each): needed for
             `logprobs`.
@@ -139,7 +142,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         verbose: Print what llama.cpp prints, on stderr.
         log: Called with a line of progress now and then (workers that come, what is waited for); None:
             they go to stderr.
-        engine: Use this engine and open no cell (for tests); `workers` to `hub_share` have no effect then.
+        engine: Use this engine and open no cell (for tests); `workers` to `residency` have no effect then.
 
     Raises:
         ModelError: The file cannot be used. BrokerError, CellError: as in `halo.cell.Cell.open`.
@@ -165,6 +168,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         transport: str = "auto",
         plan: str = PLANS[0],
         hub_share: float | None = None,
+        residency: str = "full",
         seed: int = llama_cpp.LLAMA_DEFAULT_SEED,
         logits_all: bool = False,
         last_n_tokens_size: int = 64,
@@ -211,6 +215,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                     transport=transport,
                     plan=plan,
                     hub_share=hub_share,
+                    residency=residency,
                     worker_threads=worker_threads,
                     worker_pace_us=worker_pace_us,
                     log=log,

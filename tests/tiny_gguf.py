@@ -73,7 +73,7 @@ def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
 # Kinds that are mixtures: the type of these matrices, all others have the first type.
 MIXTURES = {
     "Q4_K_M": ("Q4_K", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
-    "Q4_0-F16": ("Q4_0", {"attn_output": "F16", "ffn_down": "F16"}),  # groups that cut panels of q, gate and up
+    "Q4_0-F16": ("Q4_0", {"attn_output": "F16", "ffn_down": "F16"}),  # groups of less than a panel of q, gate and up
     "Q4_0+F16": ("Q4_0", {"attn_v": "F16", "ffn_up": "F16"}),  # weights of one sync that consume different formats
 }
 

@@ -38,6 +38,7 @@ class Setup:
     threads: int = 1
     plan: str = PLANS[0]
     hub_share: float | None = None
+    residency: str = "full"
     worker_threads: int = 1
     worker_pace_us: int = 0
     worker_pace_group_us: int = 0
@@ -143,6 +144,7 @@ def _open(setup: Setup, broker: str | None, cell: str) -> Cell:
         partials=setup.partials,
         plan=setup.plan,
         hub_share=setup.hub_share,
+        residency=setup.residency,
         worker_threads=setup.worker_threads,
         worker_pace_us=setup.worker_pace_us,
         worker_pace_group_us=setup.worker_pace_group_us,

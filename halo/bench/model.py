@@ -17,7 +17,7 @@ import numpy as np
 from halo import _native
 from halo.bench.engines import GENERATED, PROMPT, Engine, Tokens, engines, seconds_a_token
 from halo.bench.group import GroupFigure, bench_group
-from halo.bench.processes import Memory, Processes, bench_memory, bench_processes
+from halo.bench.processes import SHARDS, Memory, Processes, bench_memory, bench_processes
 from halo.model import open_model
 
 
@@ -110,6 +110,7 @@ def print_model(report: Report) -> None:
     if report["memory"] is not None:
         m = report["memory"]
         print(f"resident: {m['resident'] / 1e6:.1f} MB, {m['ratio']:.3f} of the packed weights in the file")
+        print(f"one of {SHARDS} shards: {m['shard'] / 1e6:.1f} MB, loaded in {m['shard_s']:.2f} s")
     for p in report["processes"]:
         print(
             f"{p['processes']} processes of {p['threads']} threads on {p['cores']} cores: {p['value']:.1f} ms a token, "

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import statistics
+import time
 from math import prod
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
@@ -20,6 +21,7 @@ from halo.errors import HaloError
 from halo.model import Model, open_model
 
 _LOADING_S = 300.0  # for all processes to have the model open; then those that wait for one that died give up
+SHARDS = 3
 _STATUS = Path("/proc/self/status")
 
 
@@ -36,11 +38,17 @@ class Processes(TypedDict):
 
 
 class Memory(TypedDict):
-    """Bytes that stay in memory once a model is loaded, against those of the packed weights in the file."""
+    """Bytes that stay in memory once a model is loaded, against those of the packed weights in the file.
+
+    And those of a worker that holds one of `SHARDS` shards, with the seconds that loading it from the system's cache of
+    the file takes.
+    """
 
     resident: int
     weights: int
     ratio: float
+    shard: int
+    shard_s: float
 
 
 def _generate_alone(path: Path, threads: int, rounds: int, start: Barrier, times: SimpleQueue[float]) -> None:
@@ -95,11 +103,14 @@ def _resident_now() -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def _open_alone(path: Path, grown: SimpleQueue[int]) -> None:
+def _load_alone(path: Path, shards: int, found: SimpleQueue[tuple[int, float]]) -> None:
+    """In a process of its own: bytes that it has grown by, and seconds; a shard is loaded as a worker does."""
     before = _resident_now()
-    model = open_model(path)
-    model.native.load()
-    grown.put(_resident_now() - before)
+    model = open_model(path).native
+    masks = _native.shard_masks(model, 0, shards)
+    start = time.perf_counter()
+    model.load(masks, output=shards == 1)
+    found.put((_resident_now() - before, time.perf_counter() - start))
     del model
 
 
@@ -120,12 +131,20 @@ def bench_memory(path: Path) -> Memory | None:
     """Load the model in a process of its own and see what it holds; None where the system does not tell."""
     if not _STATUS.exists():
         return None
+    resident, _ = _measured_alone(path, 1)
+    shard, seconds = _measured_alone(path, SHARDS)
+    weights = _packed_bytes(open_model(path))
+    return Memory(
+        resident=resident, weights=weights, ratio=round(resident / weights, 3), shard=shard, shard_s=round(seconds, 3)
+    )
+
+
+def _measured_alone(path: Path, shards: int) -> tuple[int, float]:
     context = multiprocessing.get_context("spawn")
-    grown = context.SimpleQueue()
-    process = context.Process(target=_open_alone, args=(path, grown))
+    found: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
+    process = context.Process(target=_load_alone, args=(path, shards, found))
     process.start()
     process.join()
     if process.exitcode:
         raise HaloError("The process that measures memory failed; is there enough of it for the model?")
-    resident, weights = int(grown.get()), _packed_bytes(open_model(path))
-    return Memory(resident=resident, weights=weights, ratio=round(resident / weights, 3))
+    return found.get()

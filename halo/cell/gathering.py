@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 from halo.cell.address import Address
 from halo.cell.roster import Roster
+from halo.cell.shards import HubShards
 from halo.errors import CellError
 
 _ANNOUNCE_S = 1.0
 """A device says within this time whether it serves."""
 _TELL_S = 3.0
 _LOOK_S = 0.1
+_LOADING_S = 10.0
+"""A worker that loads says each second how far it is."""
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Gathering:
     log: Callable[[str], None]
     cell: str
     address: Address
+    shards: HubShards | None = None
 
     async def wait(
         self,
@@ -41,9 +45,17 @@ class Gathering:
         when fewer than wanted have come.
         """
         loop = asyncio.get_running_loop()
-        begin = told = loop.time()
-        while loop.time() < begin + patience_s:
+        begin = told = further = loop.time()
+        loading = self._loading()
+        while True:
             check()
+            waited = loop.time() > begin + patience_s
+            if self.shards is not None:
+                await self.shards.gather(self.wanted, waited)
+            if loading != (loading := self._loading()):
+                further = loop.time()
+            if waited and not (loading and loop.time() < further + _LOADING_S):
+                break
             ready, refusals = self.roster.ready(self.session), self.roster.refusals()
             if self.wanted is not None and len(ready) >= self.wanted:
                 return
@@ -59,6 +71,13 @@ class Gathering:
                     await news.wait()
             news.clear()
         self._complain()
+
+    def _loading(self) -> dict[str, float | None]:
+        """Who will serve the session when it has loaded what it shall hold, and how far it is."""
+        if self.shards is not None and not self.shards.is_settled:
+            return {}  # they wait for others
+        names = set(self.roster.serving(self.session)) - set(self.roster.ready(self.session))
+        return {name: self.roster.profiles[name].loaded for name in names}
 
     def _complain(self) -> None:
         ready, refusals = self.roster.ready(self.session), self.roster.refusals()

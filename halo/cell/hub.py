@@ -8,7 +8,7 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
@@ -21,15 +21,17 @@ from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
 from halo.cell.loop import LoopThread, errors_in_one_line
-from halo.cell.messages import ModelId, Partials, clean
+from halo.cell.messages import ModelId, Partials, Plan, Residency, clean
 from halo.cell.native import Command, Native, OpenModel, Relay
 from halo.cell.news import describe
+from halo.cell.roster import Roster
 from halo.cell.session import HubSession, Offer
+from halo.cell.shards import HubShards
 from halo.cell.topics import Topics, is_name
 from halo.errors import CellError
 from halo.exchange.datagrams import Transport
 from halo.exchange.lanes import LANES
-from halo.limits import PARTIALS, PLANS, TRANSPORTS, check, check_choice, check_hub_share
+from halo.limits import PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_hub_share
 
 _SLOTS = 1
 _WORKERS_COME_S = 30.0
@@ -52,6 +54,7 @@ class Wish:
     transport: Transport
     plan: str
     hub_share: float | None
+    residency: Residency
     worker_threads: int
     worker_pace_us: int
     worker_pace_group_us: int
@@ -91,6 +94,7 @@ class Cell:
         transport: str = "auto",
         plan: str = PLANS[0],
         hub_share: float | None = None,
+        residency: str = "full",
         worker_threads: int = 1,
         worker_pace_us: int = 0,
         worker_pace_group_us: int = 0,
@@ -105,16 +109,24 @@ class Cell:
         local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
         for `workers` to be ready, or, without a number, using those that announce themselves within 2 s. Others may
         join later, up to that number (without one: 64), and whoever goes is done without.
+<<<<<<< HEAD
+        `partials`, `transport`, `plan`, `hub_share` and `residency` are those of `halo.HaloLlama`; `worker_threads` and
+        `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
+        compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
+        an option out of its range; whatever was started is stopped then.
+=======
         `partials`, `transport`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads`,
         `worker_pace_us` and `worker_pace_group_us` are for local workers. `lanes` is how many MQTT connections
         carry data (1: strict TCP, to compare with). `native` and `worker_command` are for tests. Raises BrokerError
         and CellError, ValueError for an option out of its range; whatever was started is stopped then.
+>>>>>>> 581488376f99a4fecb1681e6baab33bba98861e0
         """
         check(workers=workers, hub_share=hub_share, worker_threads=worker_threads)
         check(worker_pace_us=worker_pace_us, worker_pace_group_us=worker_pace_group_us)
         check_choice("partials", partials, PARTIALS)
         check_choice("transport", transport, TRANSPORTS)
         check_choice("plan", plan, PLANS)
+        check_choice("residency", residency, RESIDENCIES)
         check_hub_share(plan, hub_share)
         wish = Wish(
             workers,
@@ -126,6 +138,7 @@ class Cell:
             cast("Transport", transport),
             plan,
             hub_share,
+            cast("Residency", residency),
             worker_threads,
             worker_pace_us,
             worker_pace_group_us,
@@ -191,9 +204,14 @@ class Cell:
     def _start(self, worker_command: Command) -> None:
         wish = self._wish
         topics = Topics(wish.cell)
-        if wish.broker is not None or wish.workers:
+        alone = wish.broker is None and not wish.workers
+        if alone or wish.residency == "full":
+            self._model.native.load()
+        if not alone:
             self._loop = LoopThread("halo-cell")
             self._loop.run(self._join(topics, worker_command))
+        if self._session is not None and self._session.shards is not None:
+            self._model.native.load(self._session.shards.hub_masks())
         engine = self._native.Engine(
             self._model.native, wish.n_ctx, n_slots=_SLOTS, threads=wish.threads, partials=wish.partials
         )
@@ -213,7 +231,10 @@ class Cell:
             address = self._broker.address
         else:
             address = Address.parse(wish.broker)
-        self._session = session = HubSession(address, topics, self._offer(), self._native, self._log, wish.lanes)
+        shards = self._make_shards if wish.residency == "shards" else None
+        self._session = session = HubSession(
+            address, topics, self._offer(), self._native, self._log, wish.lanes, shards
+        )
         if private:
             self._locals.start(
                 wish.workers or 0,
@@ -251,7 +272,10 @@ class Cell:
     def _offer(self) -> Offer:
         wish, model = self._wish, self._model
         identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
-        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport)
+        return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport, wish.residency)
+
+    def _make_shards(self, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
+        return HubShards(self._native, self._model.native, self._wish.hub_share, roster, publish)
 
     async def _shut_down(self) -> None:
         if self._session is not None and self._serving is not None:

@@ -18,6 +18,7 @@ from halo.cell.ledger import Ledger
 from halo.cell.messages import Profile
 from halo.cell.native import Native, Relay
 from halo.cell.roster import Owner, Roster, owner_of, serves
+from halo.cell.shards import HubShards
 from halo.errors import CellError
 from halo.exchange.datagrams import HubDatagrams, in_one_line, why_unreached
 from halo.exchange.mqtt import HubExchange
@@ -71,6 +72,7 @@ class Members:
         roster: Roster,
         log: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
+        shards: HubShards | None = None,
     ) -> None:
         self.relay = relay
         self._session = session
@@ -80,6 +82,7 @@ class Members:
         self._roster = roster
         self._log = log
         self._now = now
+        self._shards = shards
         self._limit = MOST
         self._begun = False
         self._members: dict[str, Member] = {}
@@ -157,6 +160,8 @@ class Members:
         """Look who answers, and tell of changes: call it every `POLL_S`."""
         if not self._begun:
             return
+        if self._shards is not None:
+            self._shards.tell(self.relay, [(m.index, m.name) for m in self._members.values() if m.here])
         states, links, now = self.relay.members(), self.relay.links(), self._now()
         silent: list[str] = []
         back: list[Member] = []
@@ -244,7 +249,8 @@ class Members:
             return
         with self._lock:
             try:
-                index = self.relay.join(offer)
+                resident = None if self._shards is None else self._shards.masks_of(name)
+                index = self.relay.join(offer, resident=resident)
             except self._native.NativeError as error:
                 self._refuse(profile, str(error))
                 return

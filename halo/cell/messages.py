@@ -17,6 +17,7 @@ _NAME = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 # These are printed on other people's terminals: no control characters, so no escape sequences.
 _TEXT = Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 Partials = Literal["fixed", "f32", "f16"]
+Residency = Literal["full", "shards"]
 _COUNT = Annotated[int, Meta(ge=0, le=2**53)]
 _LANES = Annotated[int, Meta(ge=1, le=64)]
 _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -34,6 +35,9 @@ _PORT = Annotated[int, Meta(ge=1, le=65535)]
 _ADDRESS = Annotated[str, Meta(max_length=45, pattern=r"\A[0-9a-fA-F:.]+\Z")]
 _SHARE = Annotated[float, Meta(ge=0, le=1)]
 _AMOUNT = Annotated[float, Meta(ge=0)]
+_INDEX = Annotated[int, Meta(ge=0, le=64)]
+Shard = tuple[_INDEX, _INDEX]
+"""(index, of): one of that many even shards of every layer."""
 
 
 class Sealing(Struct, frozen=True, kw_only=True):
@@ -61,6 +65,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     slots: _SIZE
     partials: Partials
     lanes: _LANES = 1
+    residency: Residency = "full"
     since: Annotated[float, Meta(ge=0)]
     datagrams: Sealing | None = None
 
@@ -73,7 +78,10 @@ class Beat(Struct, frozen=True, kw_only=True):
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """`halo/<cell>/device/<name>/profile`, retained: what a worker is and what it is doing."""
+    """`halo/<cell>/device/<name>/profile`, retained: what a worker is and what it is doing.
+
+    `shard`: what it holds in a cell whose workers hold shards; `loaded`: how much of what it shall hold is there.
+    """
 
     protocol: Literal[3] = 3
     name: _NAME
@@ -86,9 +94,19 @@ class Profile(Struct, frozen=True, kw_only=True):
     lanes: _LANES = 1
     model: ModelId | None
     session: Annotated[str, Meta(pattern=r"\A([0-9a-f]{16})?\Z")]
-    state: Literal["idle", "ready", "refused"]
+    state: Literal["idle", "loading", "ready", "refused"]
     reason: _TEXT
+    shard: Shard | None = None
+    loaded: _SHARE | None = None
     datagrams: DatagramPlace | None = None
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """`halo/<cell>/plan`, retained: what each worker shall hold in memory, where they hold shards; null: nothing."""
+
+    protocol: Literal[3] = 3
+    session: _HEX64
+    shards: Annotated[dict[_NAME, Shard | None], Meta(max_length=512)]
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -164,10 +182,10 @@ class _Envelope(Struct):
     protocol: int
 
 
-Document = TypeVar("Document", Lease, Beat, Profile, Links)
+Document = TypeVar("Document", Lease, Beat, Profile, Plan, Links)
 
 
-def encode(document: Lease | Beat | Profile | Links) -> bytes:
+def encode(document: Lease | Beat | Profile | Plan | Links) -> bytes:
     """The JSON text of a document."""
     return msgspec.json.encode(document)
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Post = Callable[[list[tuple[int, int, bytes]]], None]
 """Takes messages to send: (index, attempt, message); attempt 0 is the first."""
+"""Takes messages to send: (worker, attempt, message); attempt 0 is the first."""
+Masks = list[tuple[int, int]]
+"""Groups: (attention mask, MLP mask) of each layer."""
 DatagramOffer = tuple[bytes, str, str, list[tuple[str, int]]]
 """A worker's public key, incarnation, cipher, and the addresses and ports where it may be."""
 
@@ -40,7 +43,7 @@ class Relay(Protocol):
     def open_datagrams(self, own: Any, only: bool) -> None:
         """Open the socket, before the first member joins; NativeError where the system gives none."""
 
-    def join(self, offer: DatagramOffer | None, *, resident: Any = None) -> int:
+    def join(self, offer: DatagramOffer | None, *, resident: Masks | None = None) -> int:
         """A worker takes part from the next sync on; returns its index."""
 
     def leave(self, index: int, reason: str) -> None:
@@ -61,6 +64,9 @@ class Relay(Protocol):
     def update_candidates(self, index: int, candidates: list[tuple[str, int]]) -> None: ...
     def deliver(self, index: int, message: bytes) -> bool:
         """Returns whether this answer shows that its request was sent again needlessly."""
+
+    def set_resident(self, index: int, masks: Masks) -> None:
+        """What this worker holds in memory: it is asked for nothing else."""
 
     def probe(self, payload: int, reply_bytes: int, syncs: int) -> list[float]:
         """Seconds of so many syncs without computing; the one call that raises WorkerLost."""
@@ -113,6 +119,8 @@ class Native(Protocol):
     def Worker(self, model: Any, threads: int = ...) -> NativeWorker: ...
     def KeyPair(self) -> Any: ...
     def DatagramWorker(self, worker: NativeWorker, port: int = ...) -> Any: ...
+    def shard_masks(self, model: Any, index: int, of: int) -> Masks: ...
+    def share_masks(self, model: Any, share: float) -> Masks: ...
     def sealing_unavailable(self) -> str | None: ...
     def ciphers(self) -> list[str]: ...
     def isa(self) -> str: ...

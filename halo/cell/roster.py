@@ -78,6 +78,14 @@ class Roster:
         profiles = self.profiles.items()
         return sorted(name for name, profile in profiles if serves(profile, session) and self._counts(profile))
 
+    def serving(self, session: str) -> list[str]:
+        """The devices that serve this session, or will once they have loaded what they shall hold; by name."""
+        return sorted(
+            name
+            for name, profile in self.profiles.items()
+            if profile.state in ("loading", "ready") and profile.session == session and self._counts(profile)
+        )
+
     def undecided(self, session: str) -> list[str]:
         """The devices that have yet to say whether they serve this session."""
         return sorted(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from halo.cell.gathering import Gathering
 from halo.cell.lease import LeaseHolder
 from halo.cell.links import counted_link, link_of, work_of
 from halo.cell.members import POLL_S, Members
-from halo.cell.messages import Lease, Links, ModelId, Partials, encode
+from halo.cell.messages import Lease, Links, ModelId, Partials, Plan, Residency, encode
 from halo.cell.native import Native
 from halo.cell.roster import Roster
+from halo.cell.shards import HubShards
 from halo.cell.topics import Topics
 from halo.cell.view import check_free, running
 from halo.errors import BrokerError, CellError
@@ -48,6 +49,7 @@ class Offer:
     slots: int
     partials: Partials
     transport: Transport = "auto"
+    residency: Residency = "full"
 
 
 class HubSession:
@@ -61,9 +63,14 @@ class HubSession:
         native: Native,
         log: Callable[[str], None],
         lanes: int = LANES,
+        shards: Callable[[Roster, Callable[[Plan], Awaitable[None]]], HubShards] | None = None,
     ) -> None:
+        """`shards` makes the one who tells workers what to hold, where they do not hold everything."""
         self.session = secrets.token_hex(8)
         self.roster = Roster()
+        self.shards = None if shards is None else shards(self.roster, self._publish_plan)
+        if self.shards is not None:
+            self.shards.begin(self.session)
         self.on_failure: Callable[[], None] = lambda: None
         """Called once when `failure` is set."""
         self.stats: Callable[[], dict[str, Any]] = dict
@@ -83,7 +90,9 @@ class HubSession:
         relay = native.Relay(int(self.session, 16), self.exchange.post, re_request_s=again_s)
         self.exchange.listen(self.session, relay)
         self._datagrams = HubDatagrams(native, offer.transport, loopback=is_loopback(address.host))
-        self.members = Members(self.session, native, relay, self.exchange, self._datagrams, self.roster, log)
+        self.members = Members(
+            self.session, native, relay, self.exchange, self._datagrams, self.roster, log, shards=self.shards
+        )
         self._control = Connection(
             address,
             f"halo-{identity}-hub",
@@ -117,6 +126,8 @@ class HubSession:
             with contextlib.suppress(BrokerError, TimeoutError):
                 async with asyncio.timeout(0.5):
                     await self._holder.clear(self._control)
+                    if self.shards is not None and self.failure is None:
+                        await self._control.publish(self._topics.plan, b"", retain=True)
 
     def leave(self) -> None:
         """End `serve`, with the lease cleared."""
@@ -134,7 +145,9 @@ class HubSession:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         lease = self._new_lease()
         await self._holder.publish(self._control, lease)
-        gathering = Gathering(self.session, wanted, self.roster, self._log, self._topics.cell, self._address)
+        gathering = Gathering(
+            self.session, wanted, self.roster, self._log, self._topics.cell, self._address, self.shards
+        )
         await gathering.wait(patience_s, check, self._news, lambda: self._holder.publish(self._control, lease))
         await self.members.begin(wanted)
         return self.members.names()
@@ -175,6 +188,7 @@ class HubSession:
             n_ctx=offer.n_ctx,
             slots=offer.slots,
             partials=offer.partials,
+            residency=offer.residency,
             lanes=len(self.exchange.lanes.lanes),
             since=round(time.time(), 3),
             datagrams=self._datagrams.sealing(),
@@ -195,6 +209,12 @@ class HubSession:
         asyncio.get_running_loop().call_later(_RETURN_AFTER_OUTAGE_S, self._settle_doubts, self._control.lives)
         await asyncio.sleep(_USURPER_S)
         await self._holder.put_back(self._control)
+        if self.shards is not None and self.failure is None:
+            await self.shards.say_again()
+
+    async def _publish_plan(self, plan: Plan) -> None:
+        with contextlib.suppress(BrokerError):  # away: said again when it is back
+            await self._control.publish(self._topics.plan, encode(plan), retain=True)
 
     def _settle_doubts(self, life: int) -> None:
         if self._control.is_up and life == self._control.lives:  # else the next reconnection does it
@@ -203,6 +223,8 @@ class HubSession:
 
     async def _beat(self) -> None:
         while True:
+            if self.shards is not None and self._holder.lease is not None:
+                await self.shards.follow()
             self._holder.beat(self._control)
             if self._holder.lease is not None:
                 self._control.send(self._topics.links, encode(self._links()))

@@ -50,6 +50,11 @@ class Topics:
         return f"halo/{self.cell}/hub/links"
 
     @property
+    def plan(self) -> str:
+        """Retained: what each worker shall hold in memory, where that is not everything."""
+        return f"halo/{self.cell}/plan"
+
+    @property
     def all_profiles(self) -> str:
         """A subscription to the profile of every device."""
         return f"halo/{self.cell}/device/+/profile"

@@ -22,8 +22,9 @@ from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
 from halo.cell.ledger import HUB
 from halo.cell.loop import errors_in_one_line
-from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, clean, decode, encode
+from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, Shard, clean, decode, encode
 from halo.cell.native import Native, NativeWorker, OpenModel
+from halo.cell.residence import Residence
 from halo.cell.topics import Topics, check_name, is_name
 from halo.cell.view import running
 from halo.errors import BrokerError, CellError
@@ -78,6 +79,8 @@ class WorkerService:
         self._worker.set_pace(wish.pace_us, wish.pace_group_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
         self._profile = self._describe(native)
+        self._residence = Residence(native, model.native, self.name)
+        self._serving: asyncio.Task[None] | None = None
         loopback = is_loopback(wish.address.host)
         self._datagrams = WorkerDatagrams(
             native, self._worker, self._profile.incarnation, loopback=loopback, port=wish.udp_port
@@ -98,7 +101,7 @@ class WorkerService:
             wish.address,
             f"halo-{identity}-control",
             self._hear,
-            topics={self._topics.lease: 1, self._topics.profile(self.name): 1},
+            topics={self._topics.lease: 1, self._topics.plan: 1, self._topics.profile(self.name): 1},
             on_up=self._publish_profile,
             will_clears=self._topics.profile(self.name),
             patience_s=patience_s,
@@ -128,6 +131,8 @@ class WorkerService:
                 await self._say_goodbye()
         finally:
             starting.cancel()
+            await self._stop_serving()
+            self._residence.close()
             self._data.close()
         if self._usurped:
             raise CellError(
@@ -177,7 +182,7 @@ class WorkerService:
         if lease is None:
             await self._end_session()
             self._profile = replace_profile(before, "idle")
-            if before.state == "ready":
+            if before.state in ("loading", "ready"):
                 self._log("the hub has left; waiting for the next one")
         elif lease.model.identity != self._model.identity:
             await self._end_session()
@@ -186,10 +191,16 @@ class WorkerService:
                 self._log(self._profile.reason)
         elif before.session != lease.session:
             await self._open(lease, again=before.state == "ready")
-        with contextlib.suppress(BrokerError):  # not connected: said again when it is
-            await self._publish_profile()
+        await self._publish_if_up()
+
+    async def _stop_serving(self) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait((self._serving,))
+            self._serving = None
 
     async def _end_session(self) -> None:
+        await self._stop_serving()
         self._datagrams.close()
         self._data.serve("", 1)
         await self._data.on_bench(self._worker.close)
@@ -199,24 +210,61 @@ class WorkerService:
             self._worker.open(int(lease.session, 16), lease.n_ctx, lease.slots)
 
         try:
+            await self._stop_serving()
             self._datagrams.close()
+            self._data.serve("", 1)
             await self._data.on_bench(begin)
         except Exception as error:  # whatever the lease asks for must not end the worker
-            self._data.serve("", 1)
-            reason = clean(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
-            self._profile = replace_profile(self._profile, "refused", reason=reason)
-            self._log(reason)
+            self._refuse(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
             return
+        self._profile = replace_profile(self._profile, "loading", session=lease.session)
+        self._serving = asyncio.create_task(self._load_and_serve(lease, again))
+
+    def _refuse(self, reason: str) -> None:
+        self._data.serve("", 1)
+        self._profile = replace_profile(self._profile, "refused", reason=clean(reason))
+        self._log(self._profile.reason)
+
+    async def _load_and_serve(self, lease: Lease, again: bool) -> None:
+        """Hold what the lease wants, then answer; load what the plan says later beside that."""
+        try:
+            shard = await self._residence.wanted(lease)
+            if self._residence.exceeds(shard):  # nobody has been told that we are ready: nothing is computed
+                await self._data.on_bench(self._residence.forget)
+            await self._residence.load(shard, self._tell_loading)
+            self._serve(lease, shard, again)
+            while lease.residency == "shards":
+                await self._publish_if_up()
+                shard = await self._residence.changed(lease, shard)
+                await self._residence.load(shard, lambda loaded: None)
+                self._profile = msgspec.structs.replace(self._profile, shard=shard)
+        except Exception as error:  # too little memory, say
+            self._datagrams.close()
+            self._refuse(f"it cannot load its part of the model: {error}.")
+        await self._publish_if_up()
+
+    def _tell_loading(self, loaded: float) -> None:
+        if self._profile.state != "loading":
+            return
+        if self._profile.loaded is None:
+            self._log("loading the model")
+        self._profile = msgspec.structs.replace(self._profile, loaded=round(loaded, 3))
+        self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
+
+    def _serve(self, lease: Lease, shard: Shard | None, again: bool) -> None:
         if trouble := self._datagrams.serve(lease):
             self._log(f"partials go over MQTT only: {trouble}")
         self._data.serve(lease.session, lease.lanes)
-        self._profile = replace_profile(self._profile, "ready", session=lease.session)
+        shown = shard if lease.residency == "shards" else None
+        self._profile = replace_profile(self._profile, "ready", session=lease.session, shard=shown)
         if not again:
             self._log(f"serving session {lease.session} of hub {lease.hub} ({lease.model.name})")
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic == self._topics.lease:
             self._hear_lease(payload)
+        elif topic == self._topics.plan:
+            self._residence.hear(payload)
         elif topic == self._topics.profile(self.name):
             self._hear_own_name(payload, retained)
 
@@ -248,6 +296,10 @@ class WorkerService:
             self._stop.set()
         elif self._heard_myself:  # cleared by a late will, or overwritten by an elder or by garbage
             self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
+
+    async def _publish_if_up(self) -> None:
+        with contextlib.suppress(BrokerError):  # not connected: said again when it is
+            await self._publish_profile()
 
     async def _publish_profile(self) -> None:
         place = self._datagrams.place()
@@ -290,9 +342,11 @@ class WorkerService:
         )
 
 
-def replace_profile(profile: Profile, state: str, *, session: str = "", reason: str = "") -> Profile:
+def replace_profile(
+    profile: Profile, state: str, *, session: str = "", reason: str = "", shard: Shard | None = None
+) -> Profile:
     """The same device in another state."""
-    return msgspec.structs.replace(profile, state=state, session=session, reason=reason)
+    return msgspec.structs.replace(profile, state=state, session=session, reason=reason, shard=shard, loaded=None)
 
 
 def _other_model(own: ModelId, lease: Lease) -> str:

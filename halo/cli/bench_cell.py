@@ -192,6 +192,7 @@ def _run_generate(args: argparse.Namespace) -> int:
         partials=args.partials,
         plan=args.plan,
         hub_share=args.hub_share,
+        residency=args.residency,
         threads=args.threads,
         worker_threads=args.worker_threads,
         worker_pace_us=args.pace,

@@ -9,7 +9,7 @@ import msgspec
 
 from halo.cell.address import Address
 from halo.cell.ledger import HUB
-from halo.cell.messages import Link, Profile, Work
+from halo.cell.messages import Link, Profile, Shard, Work
 from halo.cell.view import View
 from halo.cli.console import size, table
 from halo.words import shortened
@@ -36,6 +36,7 @@ def _hub(view: View) -> dict[str, Any]:
         "model": lease.model.name,
         "n_ctx": lease.n_ctx,
         "partials": lease.partials,
+        "residency": lease.residency,
         "since": lease.since,
         "work": None if (work := view.work().get(HUB)) is None else _work(work),
     }
@@ -48,6 +49,8 @@ def _device(view: View, profile: Profile) -> dict[str, Any]:
         "name": profile.name,
         "state": profile.state,
         "reason": profile.reason,
+        "loaded": profile.loaded,
+        "shard": profile.shard,
         "model": profile.model.name if profile.model else "",
         "isa": profile.isa,
         "threads": profile.threads,
@@ -88,6 +91,13 @@ def hub_line(cell: str, view: View) -> str:
     return f"cell {cell}: hub {lease.hub}{alive}, model {lease.model.name}, session {lease.session}"
 
 
+def state_of(state: str, loaded: float | None, shard: Shard | None) -> str:
+    """`loading 40%`, `ready 1/3`: what a worker does, how far it is, and the shard that it holds, counted from 1."""
+    if state == "loading" and loaded is not None:
+        return f"{state} {loaded:.0%}"
+    return state if shard is None else f"{state} {shard[0] + 1}/{shard[1]}"
+
+
 def unreached(links: Iterable[Link]) -> list[str]:
     """A sentence for each reason why datagrams do not reach some workers."""
     by_reason: dict[str, list[str]] = {}
@@ -103,7 +113,7 @@ def unreached(links: Iterable[Link]) -> list[str]:
 def _row(device: dict[str, Any]) -> tuple[str, ...]:
     return (
         device["name"],
-        device["state"],
+        state_of(device["state"], device["loaded"], device["shard"]),
         device["model"],
         device["isa"],
         str(device["threads"]),

@@ -125,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
         transport=args.transport,
         plan=args.plan,
         hub_share=args.hub_share,
+        residency=args.residency,
         log=log,
     )
     generation = Generation(options)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from halo.errors import BrokerError, CellError
-from halo.limits import LIMITS, PARTIALS, PLANS, TRANSPORTS
+from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
@@ -89,7 +89,7 @@ def add_pace_group(parser: argparse.ArgumentParser, what: str, option: str = "--
 
 
 def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:
-    """--partials, --transport, --plan and --hub-share."""
+    """--partials, --transport, --plan, --hub-share and --residency."""
     add_partials(parser)
     add_transport(parser, measuring=measuring)
     parser.add_argument(
@@ -104,6 +104,13 @@ def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> 
         metavar="X",
         help="with --plan even: the part of every layer that this device computes, from 0 to 1 (default: as much as a "
         "worker)",
+    )
+    parser.add_argument(
+        "--residency",
+        choices=RESIDENCIES,
+        default=RESIDENCIES[0],
+        help="what the workers hold in memory; full: the whole model; shards: each a part of every layer, and this "
+        "device reads what is missing from its file (full)",
     )
 
 

@@ -16,7 +16,7 @@ from halo.cell.loop import errors_in_one_line
 from halo.cell.messages import LATE_BELOW_MS, Link, Profile, Work
 from halo.cell.topics import Topics
 from halo.cell.view import View, follow
-from halo.cli.cell_view import as_json, hub_line, unreached
+from halo.cli.cell_view import as_json, hub_line, state_of, unreached
 from halo.cli.console import say, size, table
 
 # Each table fits into 80 columns, with names of eight letters and IPv4.
@@ -105,7 +105,8 @@ def picture(cell: str, address: Address, view: View, columns: int | None = None)
 def _work(name: str, work: Work | None, profile: Profile | None, link: Link | None) -> tuple[str, ...]:
     sent_again = ("-", "-") if link is None or link.rtt_ms is None else (str(link.repairs), str(link.timeouts))
     if work is None:
-        return (name, profile.state if profile else "-", *("-" for _ in _WORK[2:-2]), *sent_again)
+        state = state_of(profile.state, profile.loaded, profile.shard) if profile else "-"
+        return (name, state, *("-" for _ in _WORK[2:-2]), *sent_again)
     own = name == HUB
     return (
         name,

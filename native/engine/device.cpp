@@ -213,7 +213,8 @@ Refusal Device::attention(const SyncInput& in, const uint64_t asked, Partial& ou
   for_each_group(mask, [&](int g) {
     const Span heads{layer.head_groups[g] * q_per_kv, layer.head_groups[g + 1] * q_per_kv};
     groups.push_back({&layer.wo_groups[g], heads});
-    tasks.push_back({&layer.wq, heads, input_for(in, layer.wq), q, size_t(q_dim)});
+    tasks.push_back(
+        {&layer.wq_groups[g], {0, heads.end - heads.begin}, input_for(in, layer.wq), q + heads.begin, size_t(q_dim)});
     for (int head = layer.head_groups[g]; head < layer.head_groups[g + 1]; ++head) kv_heads.push_back(head);
   });
   multiply(tasks, in.rows);
@@ -286,8 +287,9 @@ void Device::mlp(const SyncInput& in, uint64_t mask, Partial& out) {
   for_each_group(mask, [&](int g) {
     const Span neurons{layer.neuron_groups[g], layer.neuron_groups[g + 1]};
     groups.push_back({&layer.down_groups[g], neurons});
-    tasks.push_back({&layer.gate, neurons, input_for(in, layer.gate), gate, size_t(ff)});
-    tasks.push_back({&layer.up, neurons, input_for(in, layer.up), up, size_t(ff)});
+    const Span rows{0, neurons.end - neurons.begin};
+    tasks.push_back({&layer.gate_groups[g], rows, input_for(in, layer.gate), gate + neurons.begin, size_t(ff)});
+    tasks.push_back({&layer.up_groups[g], rows, input_for(in, layer.up), up + neurons.begin, size_t(ff)});
   });
   multiply(tasks, in.rows);
 

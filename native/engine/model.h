@@ -53,8 +53,8 @@ struct Layer {
   Tensor down;           // (d, ff)
   Bounds head_groups;    // in KV heads
   Bounds neuron_groups;  // in neurons
-  // The columns of o and of down that belong to each group: packed one by one, so that a group lies together.
-  std::vector<Tensor> wo_groups, down_groups;
+  // The rows of q, gate and up and the columns of o and down that belong to each group, packed: a group lies together.
+  std::vector<Tensor> wq_groups, wo_groups, gate_groups, up_groups, down_groups;
   Type attention_input = Type::F32;  // format of the layer input that q, k and v consume
   Type mlp_input = Type::F32;        // the same for gate and up
 

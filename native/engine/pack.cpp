@@ -17,6 +17,13 @@ size_t panels(const Tensor& plain, const Product& product) {
 
 }  // namespace
 
+Tensor rows_of(const Tensor& plain, int begin, int end) {
+  Tensor some = plain;
+  some.data = plain.row(begin);
+  some.rows = end - begin;
+  return some;
+}
+
 Tensor columns_of(const Tensor& plain, int begin, int end) {
   Tensor some = plain;
   some.data += row_bytes(plain.type, begin);

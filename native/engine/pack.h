@@ -8,6 +8,9 @@
 
 namespace halo {
 
+// Rows begin .. end - 1 of a tensor of the file.
+Tensor rows_of(const Tensor& plain, int begin, int end);
+
 // Columns begin .. end - 1 of a tensor of the file; both are at a block's start.
 Tensor columns_of(const Tensor& plain, int begin, int end);
 

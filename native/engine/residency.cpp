@@ -3,6 +3,7 @@
 #include "engine/residency.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "engine/pack.h"
@@ -26,40 +27,40 @@ Bounds scaled(Bounds bounds, int factor) {
 }  // namespace
 
 Residency::Residency(Model& model, const Kernels& kernels, bool release) : release_(release) {
-  const auto read_by = [&](Region& region, const Tensor& t) {
+  const auto add = [&](Region& region, const Tensor& t) {
     if (packed_bytes(t, kernels) != 0) region.file.push_back(t);
   };
-  const auto whole = [&](Region& region, std::vector<Matrix>& list, Tensor& t) {
-    list.push_back({t, &t, nullptr, {}});
-    read_by(region, t);
+  const auto whole = [&](Region& region, Tensor& t) {
+    region.always.push_back({t, &t});
+    add(region, t);
   };
-  const auto by_columns = [&](Region& region, const Tensor& t, const Bounds& columns, std::vector<Tensor>& groups) {
-    read_by(region, t);
-    groups.resize(columns.size() - 1);
-    for (size_t g = 0; g < groups.size(); ++g) {
-      region.by_columns.push_back({columns_of(t, columns[g], columns[g + 1]), &groups[g], nullptr, {}});
+  // Each group's rows or, with `across`, its columns.
+  const auto cut = [&](Region& region, const Tensor& t, const Bounds& bounds, bool across, std::vector<Tensor>& parts) {
+    parts.resize(bounds.size() - 1);
+    region.groups.resize(parts.size());
+    for (size_t g = 0; g < parts.size(); ++g) {
+      const auto some = across ? columns_of : rows_of;
+      region.groups[g].push_back({some(t, bounds[g], bounds[g + 1]), &parts[g]});
     }
+    add(region, t);
   };
-  whole(output_, output_.always, model.output);
+  whole(output_, model.output);
   for (Layer& l : model.layers) {
     Region& attention = *regions_.emplace_back(std::make_unique<Region>());
-    for (Tensor* t : {&l.wk, &l.wv}) whole(attention, attention.always, *t);
-    whole(attention, attention.by_rows, l.wq);
-    attention.rows = scaled(l.head_groups, model.spec.heads_per_kv() * model.spec.head_dim);
-    by_columns(attention, l.wo, attention.rows, l.wo_groups);
+    for (Tensor* t : {&l.wk, &l.wv}) whole(attention, *t);
+    const Bounds heads = scaled(l.head_groups, model.spec.heads_per_kv() * model.spec.head_dim);
+    cut(attention, l.wq, heads, false, l.wq_groups);
+    cut(attention, l.wo, heads, true, l.wo_groups);
     Region& mlp = *regions_.emplace_back(std::make_unique<Region>());
-    for (Tensor* t : {&l.gate, &l.up}) whole(mlp, mlp.by_rows, *t);
-    mlp.rows = l.neuron_groups;
-    by_columns(mlp, l.down, mlp.rows, l.down_groups);
+    cut(mlp, l.gate, l.neuron_groups, false, l.gate_groups);
+    cut(mlp, l.up, l.neuron_groups, false, l.up_groups);
+    cut(mlp, l.down, l.neuron_groups, true, l.down_groups);
   }
   size_t total = 0;
   for (const Matrix* m : all()) total += packed_bytes(m->plain, kernels);
   memory_ = Memory(total, Memory::Pages::Small);
   for (Matrix* m : all()) {
-    const auto [used, out] = lay_out(m->plain, kernels, memory_);
-    *m->used = used;
-    m->out = out;
-    if (out != nullptr) m->packed.resize(panels(used));
+    std::tie(*m->used, m->out) = lay_out(m->plain, kernels, memory_);
     if (m == &output_.always.front()) layers_begin_ = memory_.taken();
   }
 }
@@ -68,8 +69,9 @@ Residency::Residency(Model& model, const Kernels& kernels, bool release) : relea
 std::vector<Residency::Matrix*> Residency::all() {
   std::vector<Matrix*> found;
   const auto add = [&](Region& region) {
-    for (std::vector<Matrix>* list : {&region.always, &region.by_rows, &region.by_columns}) {
-      for (Matrix& m : *list) found.push_back(&m);
+    for (Matrix& m : region.always) found.push_back(&m);
+    for (Group& group : region.groups) {
+      for (Matrix& m : group) found.push_back(&m);
     }
   };
   add(output_);
@@ -88,8 +90,7 @@ void Residency::fetch(Region& region, uint64_t mask, const Step& step) {
   } give_back_at_the_end{this, &region};
   begin(region);
   for_each_group(missing, [&](int g) {
-    for (Matrix& m : region.by_rows) pack(m, panels_of(m, region.rows, g));
-    pack(region.by_columns[g], {0, region.by_columns[g].packed.size()});
+    pack(region.groups[g]);
     region.resident.fetch_or(uint64_t{1} << g, std::memory_order_release);
     if (!step) return;
     lock.unlock();
@@ -100,58 +101,43 @@ void Residency::fetch(Region& region, uint64_t mask, const Step& step) {
 
 void Residency::begin(Region& region) {
   if (region.begun.load(std::memory_order_relaxed)) return;
-  for (Matrix& m : region.always) pack(m, {0, m.packed.size()});
+  pack(region.always);
   region.begun.store(true, std::memory_order_release);
 }
 
-void Residency::pack(Matrix& matrix, Panels panels) {
-  if (matrix.out == nullptr) return;
-  for (size_t p = panels.begin; p < panels.end; ++p) {
-    if (!matrix.packed[p]) pack_panel(matrix.plain, *matrix.used, p, matrix.out);
-    matrix.packed[p] = true;
+void Residency::pack(Group& group) {
+  for (Matrix& m : group) {
+    if (m.out == nullptr || m.packed) continue;
+    for (size_t p = 0; p < panels(*m.used); ++p) pack_panel(m.plain, *m.used, p, m.out);
+    m.packed = true;
   }
 }
 
-Residency::Panels Residency::panels_of(const Matrix& matrix, const Bounds& rows, int group) {
-  if (matrix.out == nullptr) return {0, 0};
-  const size_t panel = matrix.used->product->panel;
-  return {rows[group] / panel, (rows[group + 1] + panel - 1) / panel};
-}
+size_t Residency::Matrix::bytes() const { return out == nullptr ? 0 : panels(*used) * used->panel_bytes; }
 
 size_t Residency::bytes_of(const Region& region, uint64_t missing) {
   size_t bytes = 0;
-  if (!region.begun.load(std::memory_order_relaxed)) {
-    for (const Matrix& m : region.always) bytes += m.packed.size() * m.used->panel_bytes;
-  }
-  for_each_group(missing, [&](int g) {
-    for (const Matrix& m : region.by_rows) {
-      const Panels some = panels_of(m, region.rows, g);
-      bytes += (some.end - some.begin) * m.used->panel_bytes;
-    }
-    bytes += region.by_columns[g].packed.size() * region.by_columns[g].used->panel_bytes;
-  });
+  const auto add = [&](const Group& group) {
+    for (const Matrix& m : group) bytes += m.bytes();
+  };
+  if (!region.begun.load(std::memory_order_relaxed)) add(region.always);
+  for_each_group(missing, [&](int g) { add(region.groups[g]); });
   return bytes;
 }
 
 // Huge pages that will be full: runs of memory that are packed now, without a neighbour that is not.
 void Residency::use_huge_pages(const Region& region, uint64_t missing) {
   std::vector<std::pair<uint8_t*, uint8_t*>> runs;
-  const auto add = [&](const Matrix& m, Panels some) {
-    if (m.out == nullptr) return;
-    uint8_t* const begin = m.out + some.begin * m.used->panel_bytes;
-    uint8_t* const end = m.out + some.end * m.used->panel_bytes;
-    if (!runs.empty() && begin <= runs.back().second + Memory::kAlignment) {
-      runs.back().second = std::max(runs.back().second, end);
-    } else {
-      runs.emplace_back(begin, end);
+  const auto add = [&](const Group& group) {
+    for (const Matrix& m : group) {
+      if (m.out == nullptr) continue;
+      if (runs.empty() || m.out > runs.back().second + Memory::kAlignment) runs.emplace_back(m.out, m.out);
+      runs.back().second = m.out + m.bytes();
     }
   };
-  if (!region.begun.load(std::memory_order_relaxed)) {
-    for (const Matrix& m : region.always) add(m, {0, m.packed.size()});
-  }
-  for (const Matrix& m : region.by_rows) for_each_group(missing, [&](int g) { add(m, panels_of(m, region.rows, g)); });
-  for_each_group(missing, [&](int g) { add(region.by_columns[g], {0, region.by_columns[g].packed.size()}); });
-  for (const auto& [begin, end] : runs) memory_.use_huge_pages(begin, end);
+  if (!region.begun.load(std::memory_order_relaxed)) add(region.always);
+  for_each_group(missing, [&](int g) { add(region.groups[g]); });
+  for (const auto& [begin, end] : runs) Memory::use_huge_pages(begin, end);
 }
 
 void Residency::give_back(const Region& region) const {
@@ -174,7 +160,7 @@ void Residency::load(const std::vector<LayerMasks>& masks, bool output, const Pr
   bool all_groups = true;
   for (size_t i = 0; i < regions_.size(); ++i) {
     const uint64_t mask = i % 2 == 0 ? masks[i / 2].attention : masks[i / 2].mlp;
-    all_groups &= static_cast<size_t>(__builtin_popcountll(mask)) == regions_[i]->by_columns.size();
+    all_groups &= static_cast<size_t>(__builtin_popcountll(mask)) == regions_[i]->groups.size();
     add(*regions_[i], mask);
   }
   if (all_groups) memory_.use_huge_pages(output ? memory_.begin() : layers_begin_, memory_.taken());
@@ -193,13 +179,10 @@ void Residency::forget() {
   std::vector<Region*> regions{&output_};
   for (const auto& region : regions_) regions.push_back(region.get());
   for (Region* region : regions) {
-    const std::lock_guard<std::mutex> lock(region->mutex);
     region->resident = 0;
     region->begun = false;
-    for (std::vector<Matrix>* list : {&region->always, &region->by_rows, &region->by_columns}) {
-      for (Matrix& m : *list) m.packed.assign(m.packed.size(), false);
-    }
   }
+  for (Matrix* m : all()) m->packed = false;
   memory_.give_back();
 }
 

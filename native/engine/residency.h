@@ -45,20 +45,21 @@ class Residency {
   void forget();
 
  private:
-  struct Matrix {              // packed in panels of rows; a panel may belong to two groups
-    Tensor plain;              // in the file
-    Tensor* used;              // what the engine multiplies with
-    uint8_t* out = nullptr;    // where it is packed; null where rows stay as they are in the file
-    std::vector<bool> packed;  // (panels)
+  struct Matrix {
+    Tensor plain;            // in the file
+    Tensor* used;            // what the engine multiplies with
+    uint8_t* out = nullptr;  // where it is packed; null where rows stay as they are in the file
+    bool packed = false;
+
+    size_t bytes() const;  // packed
   };
+  using Group = std::vector<Matrix>;
   struct Region {  // a part of a layer
     std::atomic<uint64_t> resident{0};
     std::atomic<bool> begun{false};  // what all groups need is there
-    std::mutex mutex;                // held to pack; guards the panels' marks
-    std::vector<Matrix> always;      // k and v; the head
-    std::vector<Matrix> by_rows;     // q; gate and up
-    Bounds rows;                     // of the groups in them
-    std::vector<Matrix> by_columns;  // o; down: one a group
+    std::mutex mutex;                // held to pack; guards the matrices' marks
+    Group always;                    // k and v; the head
+    std::vector<Group> groups;       // q and o; gate, up and down
     std::vector<Tensor> file;        // what is read to pack them
 
     // One load, which orders what was packed before it is read.
@@ -69,10 +70,6 @@ class Residency {
   };
   // Called between groups, with no lock held, with the bytes of the last one; may throw to stop.
   using Step = std::function<void(size_t)>;
-  struct Panels {
-    size_t begin, end;
-  };
-
   void ensure(Region& region, uint64_t mask) {
     if (!region.has(mask)) fetch(region, mask, {});
   }
@@ -80,8 +77,7 @@ class Residency {
   void begin(Region& region);
   void use_huge_pages(const Region& region, uint64_t missing);
   void give_back(const Region& region) const;
-  static void pack(Matrix& matrix, Panels panels);
-  static Panels panels_of(const Matrix& matrix, const Bounds& rows, int group);
+  static void pack(Group& group);
   static size_t bytes_of(const Region& region, uint64_t missing);
   std::vector<Matrix*> all();
 

@@ -91,7 +91,7 @@ def open_cell(model, lines):
             "worker_command": FAKE_WORKER,
             "log": lines.append,
         } | options
-        opened.append(Cell.open(Model(model), **options))
+        opened.append(Cell.open(options.pop("model", None) or Model(model), **options))
         return opened[-1]
 
     yield open_

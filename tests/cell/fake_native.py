@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 
 VOCAB = 16
+LAYERS = 2
 _HEAD = struct.Struct("<QQ")
 _COMPUTING = b"computing"
 _TRAFFIC = ("messages_sent", "bytes_sent", "messages_received", "bytes_received")
@@ -47,6 +48,35 @@ class Model:
         self.identity = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.name = self.path.stem
         self.native = self
+        self.held = [(0, 0)] * LAYERS
+        self.loads = []
+        self.slow = float(dict(word.split("=") for word in self.path.read_text().split() if "=" in word).get("load", 0))
+
+    def load(self, masks=None, progress=None, *, output=True):
+        """A text with `load=2` in it takes two seconds."""
+        masks = shard_masks(self, 0, 1) if masks is None else masks
+        for done in range(20):
+            time.sleep(self.slow / 20)
+            if progress is not None:
+                progress(done, 20)
+        self.held = [(a | c, b | d) for (a, b), (c, d) in zip(self.held, masks, strict=True)]
+        self.loads.append((masks, output))
+
+    def forget(self):
+        self.held = [(0, 0)] * LAYERS
+
+    def resident(self):
+        return self.held
+
+
+def shard_masks(model, index, of):
+    """As the native one, with 4 groups a part."""
+    masks = [sum(1 << g for g in range(4) if (g * of // 4 + layer) % of == index) for layer in range(LAYERS)]
+    return [(mask, mask) for mask in masks]
+
+
+def share_masks(model, share):
+    return [((1 << int(4 * share)) - 1,) * 2] * LAYERS
 
 
 class Member:
@@ -85,6 +115,7 @@ class Relay:
         self.calls = []
         self.replies = {}
         self.number = 0
+        self.resident = {}
         self.news = threading.Condition()
         self.cancelled = False
         self.opened = False
@@ -102,6 +133,8 @@ class Relay:
             assert offer is None or self.opened
             index = self.table.index(None) if None in self.table else len(self.table)
             self.table[index:] = [Member(offer), *self.table[index + 1 :]]
+            if resident is not None:
+                self.resident[index] = resident
             self.calls.append(("join", index))
             return index
 
@@ -186,6 +219,9 @@ class Relay:
                     self.replies[index] = body
             self.news.notify_all()
             return False
+
+    def set_resident(self, index, masks):
+        self.resident[index] = masks
 
     def waited_for(self):
         return [i for i, m in enumerate(self.table) if m and m.state == "stable" and i not in self.replies]
@@ -359,6 +395,8 @@ NATIVE = SimpleNamespace(
     Engine=Engine,
     Relay=Relay,
     Worker=Worker,
+    shard_masks=shard_masks,
+    share_masks=share_masks,
     isa=lambda: "fake",
     sealing_unavailable=lambda: "this native module is a fake",
 )

@@ -206,6 +206,7 @@ def test_how_the_work_is_shared_reaches_engine_lease_and_local_workers(open_cell
     [
         {"partials": "f8"},
         {"plan": "odd"},
+        {"residency": "half"},
         {"hub_share": 1.5},
         {"hub_share": 0.5},
         {"worker_pace_us": -1},

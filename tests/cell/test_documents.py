@@ -18,6 +18,7 @@ from halo.cell.messages import (
     Links,
     ModelId,
     OtherProtocol,
+    Plan,
     Profile,
     Work,
     clean,
@@ -45,7 +46,8 @@ PROFILE = Profile(
 )
 LINK = Link(name="pi2", transport="udp", rtt_ms=4.1, loss_to=0.05, goodput=10**6, repairs=2)
 WORK = Work(name="pi2", state="away", for_s=2.5, share=0.25, late_requests=2, late=[1, 0, 1], cache=0.5)
-DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16), Links(session="f" * 16, links=[LINK], work=[WORK])]
+PLAN = Plan(session="f" * 16, shards={"pi2": (1, 3), "pi3": None})
+DOCUMENTS = [LEASE, PROFILE, Beat(session="f" * 16), Links(session="f" * 16, links=[LINK], work=[WORK]), PLAN]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -69,7 +71,7 @@ def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
 
 @given(st.binary(max_size=200))
 def test_garbage_is_a_bad_document_and_nothing_worse(payload):
-    for kind in (Lease, Beat, Profile, Links):
+    for kind in (Lease, Beat, Profile, Plan, Links):
         with pytest.raises(BadDocument):
             decode(kind, payload)
 

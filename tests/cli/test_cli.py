@@ -278,7 +278,7 @@ def test_partials_plan_share_and_pace_are_options(hub_extra, model):
     assert report["partials"] == "f16"
     hub, *workers = (d["share"] for d in report["devices"])
     assert hub < min(workers)
-    for wrong in (["--partials", "f8"], ["--plan", "odd"]):
+    for wrong in (["--partials", "f8"], ["--plan", "odd"], ["--residency", "half"]):
         assert halo(*what, *wrong).returncode == 2
 
 

@@ -16,6 +16,11 @@ from tests.conftest import TinyModel
 from tests.tiny_gguf import Shape
 
 
+def test_opening_a_model_packs_nothing_of_it(tiny_model: TinyModel) -> None:
+    model = open_model(tiny_model("Q4_0"))
+    assert model.native.resident() == [(0, 0)] * model.spec.n_layers
+
+
 def test_a_good_file_is_described(tiny_model: TinyModel) -> None:
     model = open_model(tiny_model("Q4_0"))
     assert model.name == "tiny-random"
