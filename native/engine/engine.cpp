@@ -165,7 +165,8 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   in.exponents = exponents_.data();
   in.h = input_.data();
   in.h_stride = row_bytes(layer.input(in.part), spec().d);
-  Scatter scatter{&in, layer.input(in.part), spec().d, layer.groups(in.part), 0, {}, &speed_};
+  Scatter scatter{&in, layer.input(in.part), spec().d, layer.groups(in.part), 0, {}, &speed_,
+                  device_.model().residency->resident(in.layer, in.part)};
   assign(in, scatter);
   for (int repeat = 0;; ++repeat) {
     poll();
@@ -200,6 +201,7 @@ void Engine::assign(const SyncInput& in, Scatter& scatter) {
   candidates_[0].takes = true;
   candidates_[0].start_us = speed_.start_us(kind);
   candidates_[0].group_us = speed_.group_us(kind);
+  candidates_[0].resident = scatter.hub_resident;
   if (exchange_) exchange_->survey(scatter, candidates_);
   masks_.resize(candidates_.size());
   assigner_->assign({in.layer, in.part, scatter.groups, in.rows}, candidates_, masks_);

@@ -133,7 +133,7 @@ std::vector<Bytes> requests() {
   Header asked;
   std::memcpy(&asked, all[3].data(), sizeof asked);
   asked.rows = 2;
-  all.push_back(encode_partial(asked, Status::Ok, Refusal::None, &partial, {0, 0}));
+  all.push_back(encode_partial(asked, Status::Ok, Refusal::None, 7, &partial, {0, 0}));
   return all;
 }
 

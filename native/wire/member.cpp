@@ -24,6 +24,7 @@ double Member::owed_us(Micros now) const {
 }
 
 void Member::owe(Request r) {
+  r.member.reset();  // it is ours now
   r.message = Bytes();
   r.own = Partial();
   owed.push_back(std::move(r));

@@ -238,7 +238,7 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     m->group_us = speed.group_us(kind);
     c.takes = m->conduct.standing() == Standing::Stable &&
               (in.part == Part::Mlp || m->caches[in.slot].complete(in.layer) >= first);
-    c.slow = is_slow(*m, kind, s.groups);
+    c.slow = options_.stand_ins && is_slow(*m, kind, s.groups);
     c.resident = holds(*m, in.layer, in.part);
     c.start_us = m->start_us;
     c.group_us = m->group_us;
@@ -388,6 +388,7 @@ void Relay::back_fill(int slot, int end, const CopyRows& copy) {
       message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
       copy({slot, gap->layer, gap->first, gap->rows}, rows);
       m->fill = make(m, header, goes_over(*m, over));
+      m->fill->member.reset();
       m->fill->position = static_cast<uint32_t>(gap->first);
       m->caches[slot].asked(gap->layer, gap->first, gap->rows);
       ++m->counters.messages_sent;

@@ -29,7 +29,7 @@ struct RelayOptions {
   std::optional<double>
       re_request_s;         // ask again after this long without an answer; unset: as each worker's answers tell
   double patience_s = 4.0;  // of a probe: a worker that says nothing for this long is lost
-  bool stand_ins = true;    // off, for measurements: whoever is late is waited for
+  bool stand_ins = true;    // off, for measurements: whoever is late or slow is waited for
 };
 
 class Relay : public Exchange {
