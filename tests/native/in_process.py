@@ -47,7 +47,10 @@ class LocalCell:
         re_request_s: float | None = 0.5,
         patience_s: float = 4.0,
         stand_ins: bool = True,
+        load: bool = True,
     ) -> None:
+        if load:
+            model.native.load()
         self.session = 0x1234_5678_9ABC_DEF0
         self.fate = fate
         self.workers = [_native.Worker(model.native) for _ in range(workers)]

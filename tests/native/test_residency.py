@@ -80,7 +80,7 @@ def test_a_cell_whose_devices_hold_a_shard_each_and_are_asked_for_anything_gives
     models = [open_model(path) for _ in range(4)]
     for i, model in enumerate(models):
         model.native.load(_native.shard_masks(model.native, i, 4), output=i == 0)
-    cell = LocalCell(models[0], 3)
+    cell = LocalCell(models[0], 3, load=False)
     cell.workers = [_native.Worker(model.native) for model in models[1:]]
     for worker in cell.workers:
         worker.open(cell.session, 256, 1)
