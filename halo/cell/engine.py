@@ -100,6 +100,11 @@ class CellEngine:
                 raise CellError("There is no worker to exchange messages with. Start some: --workers 2.")
             return self._mapped(lambda: relay.probe(payload, reply_bytes, syncs))
 
+    def set_plan(self, plan: str, hub_share: float | None = None) -> None:
+        """Who computes what, from the next token on: `auto` or `even`, as in `Cell.open`."""
+        with self._busy:
+            self._engine.set_plan(plan, hub_share)
+
     def pace(self, per_request_us: int, per_group_us: int) -> None:
         """Let the hub's own share of a sync take at least so long, and so long for each group (for measurements)."""
         self._engine.pace(per_request_us, per_group_us)

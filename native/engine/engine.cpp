@@ -165,8 +165,10 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   in.exponents = exponents_.data();
   in.h = input_.data();
   in.h_stride = row_bytes(layer.input(in.part), spec().d);
-  Scatter scatter{&in, layer.input(in.part), spec().d, layer.groups(in.part), 0, {}, &speed_,
-                  device_.model().residency->resident(in.layer, in.part)};
+  Scatter scatter{&in,      layer.input(in.part),
+                  spec().d, layer.groups(in.part),
+                  0,        {},
+                  &speed_,  device_.model().residency->resident(in.layer, in.part)};
   assign(in, scatter);
   for (int repeat = 0;; ++repeat) {
     poll();
