@@ -32,7 +32,7 @@ def _unequal(run: Run) -> Iterator[Row]:
             stand_ins=stand_ins,
         )
         with Stage(scene, run.say) as stage, quotas({os.getpid(): 0.3, stage.workers[1].pid: 0.1}):
-            plans = [lambda: stage.set_plan("even"), lambda: stage.set_plan("auto")]  # noqa: B023 (called here)
+            plans = [lambda: stage.set_plan("even"), lambda: stage.set_plan("auto")]
             even, auto = alternate(stage, plans, 2, 8)
         ratio, slow = auto.mean / even.mean, auto.share("worker-1")
         yield Row(
