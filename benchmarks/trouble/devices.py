@@ -36,8 +36,8 @@ def _unequal(run: Run) -> Iterator[Row]:
             even, auto = alternate(stage, plans, 2, 8)
         ratio, slow = auto.mean / even.mean, auto.share("worker-1")
         yield Row(
-            f"quotas of 30% (hub) and 10% of a core (periods {period_us(0.3) // 1000} and {period_us(0.1) // 1000} ms), "
-            f"assigned against even, with{'' if stand_ins else 'out'} stand-ins",
+            f"quotas of 30% (hub) and 10% of a core (periods {period_us(0.3) // 1000} and "
+            f"{period_us(0.1) // 1000} ms), assigned against even, with{'' if stand_ins else 'out'} stand-ins",
             "beside" if stand_ins else "at most 0.58x, the slow one at least 15% of the group results",
             f"{ratio:.3f}x ({1e3 * auto.mean:.0f} against {1e3 * even.mean:.0f} ms a token), the slow one {slow:.1%}",
             None if stand_ins else ratio <= 0.58 and slow >= 0.15,

@@ -105,21 +105,14 @@ class Cell:
     ) -> Cell:
         """Open a cell as its hub.
 
-                Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
-                local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
-                for `workers` to be ready, or, without a number, using those that announce themselves within 2 s. Others may
-                join later, up to that number (without one: 64), and whoever goes is done without.
-        <<<<<<< HEAD
-                `partials`, `transport`, `plan`, `hub_share` and `residency` are those of `halo.HaloLlama`; `worker_threads` and
-                `worker_pace_us` are for local workers. `lanes` is how many MQTT connections carry data (1: strict TCP, to
-                compare with). `native` and `worker_command` are for tests. Raises BrokerError and CellError, ValueError for
-                an option out of its range; whatever was started is stopped then.
-        =======
-                `partials`, `transport`, `plan` and `hub_share` are those of `halo.HaloLlama`; `worker_threads`,
-                `worker_pace_us` and `worker_pace_group_us` are for local workers. `lanes` is how many MQTT connections
-                carry data (1: strict TCP, to compare with). `native` and `worker_command` are for tests. Raises BrokerError
-                and CellError, ValueError for an option out of its range; whatever was started is stopped then.
-        >>>>>>> 581488376f99a4fecb1681e6baab33bba98861e0
+        Without `workers` and `broker`: this device alone, no network. `workers` without `broker`: that many
+        local processes over a broker of their own. With `broker` (a URL): the cell `cell` there, waiting 30 s
+        for `workers` to be ready, or, without a number, using those that announce themselves within 2 s. Others may
+        join later, up to that number (without one: 64), and whoever goes is done without.
+        `partials`, `transport`, `plan`, `hub_share` and `residency` are those of `halo.HaloLlama`; `worker_threads`,
+        `worker_pace_us` and `worker_pace_group_us` are for local workers. `lanes` is how many MQTT connections
+        carry data (1: strict TCP, to compare with). `native` and `worker_command` are for tests. Raises BrokerError
+        and CellError, ValueError for an option out of its range; whatever was started is stopped then.
         """
         check(workers=workers, hub_share=hub_share, worker_threads=worker_threads)
         check(worker_pace_us=worker_pace_us, worker_pace_group_us=worker_pace_group_us)
