@@ -70,6 +70,8 @@ class Exchange {
   // What an assigner needs to know of each worker for a sync like this (without `masks`); appends to `candidates`, one
   // for each worker that the scatter after it may name.
   virtual void survey(const Scatter& scatter, std::vector<Candidate>& candidates) = 0;
+  // A worker that has had no groups for long and is to be measured again, by a group or so of this sync; -1: none now.
+  virtual int whom_to_try(const Scatter& scatter) = 0;
   virtual void scatter(const Scatter& scatter) = 0;
   // Sends some rows of the caches of `slot` below `end` to a worker that misses them; `copy` reads them.
   using CopyRows = std::function<void(const CacheRows&, uint8_t*)>;

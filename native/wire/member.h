@@ -101,6 +101,8 @@ struct Member {
   Micros heard;                       // when anything came last
   Micros unheard = -1;                // when it was first asked something after that; -1: it was not
   Micros probed = 0;                  // when it was sent something although it is away
+  int unused = 0;                     // syncs in a row for which it could have had groups and had none
+  bool tried = false;                 // its next groups are there to measure it
   int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter
   bool known = false;

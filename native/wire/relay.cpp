@@ -18,6 +18,9 @@ constexpr Micros kNever = Channel::kNever;
 constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub would have to read its file
 constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away, or far behind
 constexpr size_t kBacklog = 64;            // unanswered requests with which it is: its cache is filled later
+constexpr int kLeftOut = 64;               // syncs in a row without groups after which a worker is tried now and then
+constexpr int kResting = 1024;             // and after which it is told no more inputs: they would be sent for nothing
+constexpr Micros kTryEvery = 250'000;      // at least; a hundred times what it takes, where that is more
 constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
 constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
 constexpr double kSlow = 1.8;              // times as slow as usual: even plans leave it out
@@ -39,6 +42,9 @@ uint64_t holds(const Member& m, int layer, Part part) {
   if (m.resident.empty()) return ~uint64_t{0};
   return part == Part::Attention ? m.resident[layer].first : m.resident[layer].second;
 }
+
+// Whether a worker has had nothing to do for so long that it is not worth telling the inputs.
+bool rests(const Member& m) { return m.unused > kResting && m.conduct.standing() == Standing::Stable; }
 
 // Whether a worker is now much slower than it usually is, by more than what is noise on a short request.
 bool is_slow(const Member& m, int kind, int groups) {
@@ -226,6 +232,7 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   const size_t begin = candidates.size();
   uint64_t held = s.hub_resident;  // by anybody who can be relied on
   taking_ = members_;
+  took_.assign(taking_.size(), false);
   for (const MemberPtr& m : taking_) {
     Candidate& c = candidates.emplace_back();
     if (!m) continue;
@@ -243,6 +250,7 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     c.start_us = m->start_us;
     c.group_us = m->group_us;
     c.cost_us = cost_us_;
+    took_[candidates.size() - begin - 1] = c.takes;
     if (c.takes) held |= c.resident;
   }
   // Whoever is on probation and alone holds a group is waited for a while, before the hub reads its file.
@@ -255,6 +263,22 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     c.resident &= ~held;
     c.takes = true;
   }
+}
+
+int Relay::whom_to_try(const Scatter& s) {
+  const Micros now = Endpoint::now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (now < try_at_ || s.input->part != Part::Mlp || s.input->rows != 1) return -1;
+  for (size_t i = 0; i < taking_.size(); ++i) {
+    const size_t number = ++tried_ % taking_.size();
+    const MemberPtr& m = taking_[number];
+    if (!took_[number] || m->unused < kLeftOut) continue;
+    m->tried = true;
+    try_at_ = now + std::max<Micros>(kTryEvery, static_cast<Micros>(100 * (m->start_us + m->group_us)));
+    return static_cast<int>(number);
+  }
+  try_at_ = now + kTryEvery;
+  return -1;
 }
 
 Request Relay::make(const MemberPtr& member, const Header& header, bool over) const {
@@ -328,6 +352,9 @@ void Relay::scatter(const Scatter& s) {
       const uint64_t mask = s.masks[i];
       if (!m || (mask == 0 && in.part != Part::Attention)) continue;
       if (m->conduct.standing() > Standing::Away) continue;
+      if (mask == 0 && took_[i]) ++m->unused;
+      if (mask != 0 && !std::exchange(m->tried, false)) m->unused = 0;
+      if (mask == 0 && rests(*m)) continue;
       if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
         if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
@@ -371,7 +398,7 @@ void Relay::back_fill(int slot, int end, const CopyRows& copy) {
     const int most = static_cast<int>(std::max<size_t>(1, kFillBytes / (4 * static_cast<size_t>(shape_.kv_dim))));
     for (size_t i = 0; i < members_.size() && message.empty(); ++i) {
       const MemberPtr& m = members_[turn_++ % members_.size()];
-      if (!m || !m->conduct.is_here() || m->fill) continue;
+      if (!m || !m->conduct.is_here() || m->fill || rests(*m)) continue;
       const auto gap = m->caches[slot].gap(end, most);
       if (!gap) continue;
       Header header;

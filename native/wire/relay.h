@@ -77,6 +77,7 @@ class Relay : public Exchange {
 
   void begin(const CellShape& shape) override;
   void survey(const Scatter& scatter, std::vector<Candidate>& candidates) override;
+  int whom_to_try(const Scatter& scatter) override;
   void scatter(const Scatter& scatter) override;
   void back_fill(int slot, int end, const CopyRows& copy) override;
   std::optional<Overdue> await(const std::function<void()>& poll) override;
@@ -126,10 +127,12 @@ class Relay : public Exchange {
   std::vector<MemberPtr> members_;  // by number; none: free
   std::vector<MemberPtr> taking_;   // as surveyed: those that the next scatter names
   std::vector<Request> round_;
-  std::vector<Request*> outbox_;  // of the scatter that is being made; borrowed
   uint64_t next_id_ = 1;
-  size_t turn_ = 0;  // whose cache is filled next
-  int end_ = 0;      // rows that a complete cache has
+  size_t turn_ = 0;         // whose cache is filled next
+  size_t tried_ = 0;        // who was measured last although it had nothing to do
+  Micros try_at_ = 0;       // when the next one is
+  std::vector<bool> took_;  // as surveyed: who could have had groups
+  int end_ = 0;             // rows that a complete cache has
   Micros last_scatter_ = 0;
   double cost_us_ = 40;        // of the hub's time, for each request: smoothed
   ExchangeCounters counters_;  // of all workers together
