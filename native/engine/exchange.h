@@ -78,8 +78,9 @@ class Exchange {
   // Waits until every request of the last scatter is answered, or one is overdue: then somebody has to compute it, and
   // give it to `stand_in`. Calls `poll` now and then, which may throw.
   virtual std::optional<Overdue> await(const std::function<void()>& poll) = 0;
-  // The result for an overdue request; if the worker's own has come meanwhile, that one counts.
-  virtual void stand_in(const Overdue& request, Partial result) = 0;
+  // The result for an overdue request; if the worker's own has come meanwhile, that one counts. Returns whether this one
+  // does.
+  virtual bool stand_in(const Overdue& request, Partial result) = 0;
   // Adds all results to `sum`, in request order.
   virtual void collect(Partial& sum) = 0;
 

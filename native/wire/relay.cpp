@@ -327,7 +327,10 @@ void Relay::scatter(const Scatter& s) {
       const MemberPtr& m = taking_[i];
       const uint64_t mask = s.masks[i];
       if (!m || (mask == 0 && in.part != Part::Attention)) continue;
-      if (m->conduct.standing() > Standing::Away) continue;
+      // Whoever has gone since it was surveyed, or since the sync's first time, still has its groups: an overdue request
+      // stands for them, which is not sent.
+      const bool gone = m->conduct.standing() > Standing::Away;
+      if (gone && mask == 0) continue;
       if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
         if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
@@ -338,12 +341,14 @@ void Relay::scatter(const Scatter& s) {
       const int step = rows_per_message(s, whole ? Channel::kMaxMessage : options_.max_message);
       for (int first = 0; first < in.rows; first += step) {
         ask(s, m, mask, first, std::min(step, in.rows - first), datagrams);
+        round_.back().settled = gone;
       }
     }
     const auto told =
         std::stable_partition(round_.begin(), round_.end(), [](const Request& r) { return r.header.mask != 0; });
     notes.reserve(static_cast<size_t>(round_.end() - told));
     for (auto r = round_.begin(); r != round_.end(); ++r) {
+      if (r->settled) continue;
       DeviceCounters& c = r->member->counters;
       ++c.messages_sent;
       c.bytes_sent += r->message.size();
@@ -419,6 +424,7 @@ std::vector<Request*> Relay::ask_again(Micros now, uint64_t over) {
     r.mqtt |= !datagrams;
     ++r.times;
     r.asked_last = now;
+    r.settled = false;
     r.message[offsetof(Header, flags)] |= kResend;
     ++counters_.re_requests;
     ++r.member->counters.messages_sent;
@@ -485,12 +491,13 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
   return {};
 }
 
-void Relay::stand_in(const Overdue& overdue, Partial result) {
+bool Relay::stand_in(const Overdue& overdue, Partial result) {
   std::lock_guard<std::mutex> lock(mutex_);
   Request& r = round_[overdue.number];
-  if (r.state != Request::State::Overdue) return;  // answered meanwhile
+  if (r.state != Request::State::Overdue) return false;  // answered meanwhile
   r.own = std::move(result);
   r.state = Request::State::StoodIn;
+  return true;
 }
 
 void Relay::collect(Partial& sum) {
@@ -510,7 +517,11 @@ void Relay::abandon() {
   for (Request& r : round_) {
     if (r.state == Request::State::Answered || r.header.rows == 0) continue;
     Member& member = *r.member;
-    member.owe(std::move(r));
+    if (r.settled) {
+      member.give_up(r);
+    } else {
+      member.owe(std::move(r));
+    }
   }
   round_.clear();
 }

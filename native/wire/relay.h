@@ -80,7 +80,7 @@ class Relay : public Exchange {
   void scatter(const Scatter& scatter) override;
   void back_fill(int slot, int end, const CopyRows& copy) override;
   std::optional<Overdue> await(const std::function<void()>& poll) override;
-  void stand_in(const Overdue& request, Partial result) override;
+  bool stand_in(const Overdue& request, Partial result) override;
   void collect(Partial& sum) override;
   void roll_back(int slot, uint32_t epoch, uint32_t base) override;
   void expel(int worker, const std::string& reason) override;

@@ -92,7 +92,7 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
     if (member->conduct.standing() == Standing::Away) member->conduct.answered(static_cast<double>(now));
     return false;
   }
-  if (found->state == Request::State::Answered) {
+  if (found->state == Request::State::Answered || (found->state == Request::State::StoodIn && found->settled)) {
     ++counters_.late_duplicates;
     return false;
   }
@@ -118,6 +118,7 @@ bool Relay::misses_earlier(const Request& request) const {
 
 void Relay::take_refusal(Request& r, const Header& answer, Micros now) {
   Member& member = *r.member;
+  r.settled = true;
   switch (static_cast<Refusal>(answer.reason)) {
     case Refusal::CacheIncomplete:
       if (misses_earlier(r)) return;
@@ -156,6 +157,8 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
     return true;
   }
   if (h.status == Status::Passed) {  // of what we wait for: it takes another sync for the newest
+    member.acknowledge(r, epochs_[r.header.slot]);
+    r.settled = true;
     r.deadline = now;
     return true;
   }
@@ -171,6 +174,7 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
   }
   r.suspicion = suspicion_of(partial);
   if (!r.suspicion.empty()) {
+    r.settled = true;
     r.deadline = now;
     return true;
   }
@@ -182,9 +186,14 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
   member.acknowledge(r, epochs_[r.header.slot]);
   member.conduct.answered(static_cast<double>(now));
   member.broken_promises = 0;
+  if (r.state == Request::State::StoodIn) {
+    member.late(r, now);
+    r.settled = true;
+    return true;
+  }
   if (r.state == Request::State::Overdue) {
     member.late(r, now);
-    --member.counters.stand_ins;  // its own result counts after all
+    member.counters.stand_ins -= member.counters.stand_ins > 0;  // its own result counts after all
   }
   r.state = Request::State::Answered;
   if (h.status == Status::Ok) {
@@ -214,6 +223,8 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now)
   const bool refused = h.status == Status::Refused;
   if (!refused || h.reason == static_cast<uint16_t>(Refusal::CacheIncomplete)) {
     member->acknowledge(*found, epochs_[h.slot]);
+  } else {
+    member->give_up(*found);
   }
   if (found->state == Request::State::StoodIn || found->state == Request::State::Overdue) member->late(*found, now);
   if (!refused) member->conduct.answered(static_cast<double>(now));
