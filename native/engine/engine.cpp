@@ -235,7 +235,6 @@ void Engine::gather(const SyncInput& in, const Poll& poll) {
     Partial result;
     compute_own(part, late->mask, result);
     if (!result.finite()) throw not_finite(in.layer);
-    if (!late->suspicion.empty()) exchange_->expel(late->worker, late->suspicion);
     const bool counts = exchange_->stand_in(*late, std::move(result));
     count([&](EngineCounters& c) {
       ++c.stand_ins;

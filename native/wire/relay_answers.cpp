@@ -44,6 +44,12 @@ bool answers(const Header& h, const Header& asked) {
          h.d == asked.d && h.mask == asked.mask && h.rows == asked.rows;
 }
 
+// Over MQTT anybody may speak who may publish at the broker: no answer is taken that way to what was only asked over
+// sealed datagrams.
+bool may_answer(const Member& member, const Request& asked, bool sealed) {
+  return sealed || member.peer < 0 || asked.mqtt;
+}
+
 }  // namespace
 
 bool Relay::deliver(int worker, Bytes message, bool sealed) {
@@ -56,8 +62,7 @@ bool Relay::deliver(int worker, Bytes message, bool sealed) {
   return deliver_to(member, std::move(message), sealed);
 }
 
-// Over MQTT anybody may speak who may publish at the broker: no answer of a worker is taken that way to what was only
-// asked over sealed datagrams.
+// Nothing at all is taken over MQTT from a worker that was asked nothing that way: it must not even be expelled for it.
 bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
   const Micros now = Endpoint::now();
   const bool asked_so =
@@ -86,13 +91,14 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
     return r.header.request == h.request && r.member == member;
   });
   if (found == round_.end()) {
-    if (take_owed(member, message, now)) return false;
+    if (take_owed(member, message, now, sealed)) return false;
     ++counters_.late_duplicates;
     member->hear(now);
     if (member->conduct.standing() == Standing::Away) member->conduct.answered(static_cast<double>(now));
     return false;
   }
-  if (found->state == Request::State::Answered || (found->state == Request::State::StoodIn && found->settled)) {
+  if (!may_answer(*member, *found, sealed) || found->state == Request::State::Answered ||
+      (found->state == Request::State::StoodIn && found->settled)) {
     ++counters_.late_duplicates;
     return false;
   }
@@ -204,14 +210,14 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
 }
 
 // An answer that nobody waits for. Its values are of no use any more, but it shows how the worker does.
-bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now) {
+bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now, bool sealed) {
   Header h;
   read_header(message.data(), message.size(), &h);
-  if (h.kind == Kind::Filled) return take_filled(member, h);
+  if (h.kind == Kind::Filled) return take_filled(member, h, sealed);
   const auto found = std::find_if(member->owed.begin(), member->owed.end(),
                                   [&](const Request& r) { return r.header.request == h.request; });
   PartialView partial;
-  if (found == member->owed.end()) return false;
+  if (found == member->owed.end() || !may_answer(*member, *found, sealed)) return false;
   if (!decode_partial(message.data(), message.size(), &partial) || !answers(h, found->header)) {
     ++counters_.bad_messages;
     expel(*member, "it answered a request with a message of the wrong shape");
@@ -232,8 +238,9 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now)
   return true;
 }
 
-bool Relay::take_filled(const MemberPtr& member, const Header& h) {
+bool Relay::take_filled(const MemberPtr& member, const Header& h, bool sealed) {
   if (!member->fill || member->fill->header.request != h.request) return false;
+  if (!may_answer(*member, *member->fill, sealed)) return false;
   const Request fill = *std::exchange(member->fill, std::nullopt);
   member->hear(Endpoint::now());
   const int slot = fill.header.slot, first = static_cast<int>(fill.position);

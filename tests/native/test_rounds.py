@@ -145,3 +145,56 @@ def test_a_group_that_was_computed_twice_counts_once(model: Model) -> None:
     one_by_one(cell, TOKENS[13:14])
     assert released
     assert sum(device["group_results"] for device in cell.engine.stats()["devices"]) == per_token
+
+
+def test_nonsense_of_a_worker_that_was_forgotten_is_not_held_against_who_has_its_number(model: Model) -> None:
+    cell = LocalCell(model, 1)
+    one_by_one(cell, TOKENS[:8])
+    replaced: list[bool] = []
+
+    def post(messages: list[tuple[int, int, bytes]]) -> None:
+        for index, _, message in messages:
+            answer = cell.answer(index, message)
+            if not answer or answer[_KIND] != 2 or not any(answer[40:48]) or replaced:
+                cell.relay.deliver(index, answer)
+                continue
+            replaced.append(True)
+            at = 64 + 4 * int.from_bytes(answer[52:54], "little")
+            cell.relay.deliver(index, answer[:at] + np.float32(np.nan).tobytes() + answer[at + 4 :])
+            cell.relay.forget(0)
+            cell.workers[0] = _native.Worker(model.native)
+            cell.workers[0].open(cell.session, 256, 1)
+            assert cell.relay.join(None) == 0
+
+    cell._post = post  # type: ignore[method-assign, assignment]
+    logits = one_by_one(cell, TOKENS[8:12])
+    assert replaced
+    member = cell.relay.members()[0]
+    assert member is not None
+    assert member["state"] != "expelled"
+    assert np.array_equal(logits, alone(model, TOKENS[:12])[8:])
+
+
+def test_a_worker_follows_when_the_numbers_of_syncs_begin_anew(model: Model) -> None:
+    """Otherwise nothing would ever be computed there again, after some weeks of generating."""
+    cell = LocalCell(model, 1)
+    sent: list[bytes] = []
+    cell.fate = lambda message: sent.append(message) or [message]  # type: ignore[func-returns-value]
+    cell.engine.forward(0, TOKENS[:1])
+    (mlp, *_) = [message for message in sent if message[_KIND] == 1 and message[_PART] == 1]
+    for syncs, passed in [((0xFFFF_FFFE, 0xFFFF_FFFF, 0, 1), None), ((0, 0xFFFF_FFFF), 1)]:
+        worker = _native.Worker(model.native)
+        worker.open(cell.session, 256, 1)
+        for number, sync in enumerate(syncs):
+            request = bytearray(mlp)
+            request[16:24] = (900 + number).to_bytes(8, "little")
+            request[28:32] = sync.to_bytes(4, "little")
+            assert worker.accept(bytes(request))[0] == "compute"
+            assert worker.compute(bytes(request))[_STATUS] == (4 if number == passed else 0)
+
+
+def test_a_worker_of_which_not_every_layer_is_known_holds_nothing_there(model: Model) -> None:
+    cell = LocalCell(model, 1)
+    cell.relay.set_resident(0, [(3, 3)])
+    assert np.array_equal(run(cell.engine, TOKENS[:6]), alone(model, TOKENS[:6]))
+    assert cell.engine.stats()["devices"][1]["group_results"] <= 4 * 6
