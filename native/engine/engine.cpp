@@ -246,12 +246,11 @@ void Engine::gather(const SyncInput& in, const Poll& poll) {
     Partial result;
     compute_own(part, late->mask, result);
     if (!result.finite()) throw not_finite(in.layer);
-    if (!late->suspicion.empty()) exchange_->expel(late->worker, late->suspicion);
+    const bool counts = exchange_->stand_in(*late, std::move(result));
     count([&](EngineCounters& c) {
       ++c.stand_ins;
-      c.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
+      if (counts) c.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
     });
-    exchange_->stand_in(*late, std::move(result));
   }
   exchange_->collect(sum_);
 }

@@ -30,11 +30,14 @@ void Member::owe(Request r) {
   owed.push_back(std::move(r));
   if (owed.size() <= kMostOwed) return;
   const Request& oldest = owed.front();
-  if (holds_rows(oldest) && !oldest.given_up) {
-    caches[oldest.header.slot].given_up(oldest.header.layer, static_cast<int>(oldest.position), oldest.header.rows);
-  }
+  if (!oldest.given_up) give_up(oldest);
   counters.never += oldest.state == Request::State::StoodIn;
   owed.pop_front();
+}
+
+void Member::give_up(const Request& r) {
+  if (!holds_rows(r)) return;
+  caches[r.header.slot].given_up(r.header.layer, static_cast<int>(r.position), r.header.rows);
 }
 
 void Member::tend(Micros now) {
@@ -42,9 +45,7 @@ void Member::tend(Micros now) {
     const auto patience = std::max<Micros>(kInputLost, static_cast<Micros>(4 * r.predicted_us));
     if (r.given_up || now - r.asked < patience) continue;
     r.given_up = true;
-    if (holds_rows(r)) {
-      caches[r.header.slot].given_up(r.header.layer, static_cast<int>(r.position), r.header.rows);
-    }
+    give_up(r);
   }
   while (!owed.empty() && now - owed.front().asked > kNever) {
     counters.never += owed.front().state == Request::State::StoodIn;

@@ -44,6 +44,7 @@ struct Request {
   bool computing = false;  // the worker has said so
   bool needless = false;   // to have asked it more than once
   bool given_up = false;   // its input may be lost
+  bool settled = false;    // no answer is to come any more, although none could be used
   State state = State::Waiting;
   Bytes message;  // to ask again
   Bytes answer;
@@ -68,6 +69,8 @@ struct Member {
   }
   // Puts a request away that nobody waits for any more: its answer may still come.
   void owe(Request request);
+  // Its rows, if it brought any that were not acknowledged, have to be sent again.
+  void give_up(const Request& request);
   // Looks after what is owed: inputs that must be lost, answers that will never come, silence.
   void tend(Micros now);
   // An answer to `request` has come: what it teaches. The counters of late answers are `late`'s.

@@ -36,10 +36,16 @@ int rows_per_message(const Scatter& s, size_t max_message) {
   return (rows + messages - 1) / messages;  // of equal size
 }
 
+// Valid as long as the request's message is.
+Carriers::Parcel parcel_of(const Request& r) {
+  return {r.member->number, r.member->peer, r.times - 1, r.datagrams, &r.message};
+}
+
 bool goes_over(const Member& m, uint64_t over) { return m.peer >= 0 && (over >> m.peer & 1) != 0; }
 
 uint64_t holds(const Member& m, int layer, Part part) {
   if (m.resident.empty()) return ~uint64_t{0};
+  if (layer >= static_cast<int>(m.resident.size())) return 0;
   return part == Part::Attention ? m.resident[layer].first : m.resident[layer].second;
 }
 
@@ -103,13 +109,14 @@ void Relay::open_datagrams(bool only) {
       only);
 }
 
-int Relay::join(const std::optional<PeerSetup>& link) {
+int Relay::join(const std::optional<PeerSetup>& link, std::vector<std::pair<uint64_t, uint64_t>> resident) {
   const Micros now = Endpoint::now();
   std::lock_guard<std::mutex> lock(mutex_);
   const auto free = std::find(members_.begin(), members_.end(), nullptr);
   const int number = static_cast<int>(free - members_.begin());
   if (number == kMaxGroups) throw std::invalid_argument("a cell has at most 64 workers");
   auto member = std::make_shared<Member>(number, shape_, now);
+  member->resident = std::move(resident);
   if (link) member->peer = carriers_.add(*link);
   if (free == members_.end()) {
     members_.push_back(std::move(member));
@@ -170,11 +177,6 @@ void Relay::update_candidates(int worker, std::vector<Address> candidates) {
   std::lock_guard<std::mutex> lock(mutex_);
   const MemberPtr member = find(worker);
   if (member && member->peer >= 0) carriers_.datagrams()->set_candidates(member->peer, std::move(candidates));
-}
-
-void Relay::expel(int worker, const std::string& reason) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (const MemberPtr member = find(worker)) expel(*member, reason);
 }
 
 std::vector<std::optional<Relay::MemberState>> Relay::members() const {
@@ -351,7 +353,10 @@ void Relay::scatter(const Scatter& s) {
       const MemberPtr& m = taking_[i];
       const uint64_t mask = s.masks[i];
       if (!m || (mask == 0 && in.part != Part::Attention)) continue;
-      if (m->conduct.standing() > Standing::Away) continue;
+      // Whoever has gone since it was surveyed, or since the sync's first time, still has its groups: an overdue
+      // request stands for them, which is not sent.
+      const bool gone = m->conduct.standing() > Standing::Away;
+      if (gone && mask == 0) continue;
       if (mask == 0 && took_[i]) ++m->unused;
       if (mask != 0 && !std::exchange(m->tried, false)) m->unused = 0;
       if (mask == 0 && rests(*m)) continue;
@@ -365,12 +370,14 @@ void Relay::scatter(const Scatter& s) {
       const int step = rows_per_message(s, whole ? Channel::kMaxMessage : options_.max_message);
       for (int first = 0; first < in.rows; first += step) {
         ask(s, m, mask, first, std::min(step, in.rows - first), datagrams);
+        round_.back().settled = gone;
       }
     }
     const auto told =
         std::stable_partition(round_.begin(), round_.end(), [](const Request& r) { return r.header.mask != 0; });
     notes.reserve(static_cast<size_t>(round_.end() - told));
     for (auto r = round_.begin(); r != round_.end(); ++r) {
+      if (r->settled) continue;
       DeviceCounters& c = r->member->counters;
       ++c.messages_sent;
       c.bytes_sent += r->message.size();
@@ -436,8 +443,8 @@ Micros Relay::due(const Request& r) const {
 }
 
 // Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
-std::vector<Request*> Relay::ask_again(Micros now, uint64_t over) {
-  std::vector<Request*> requests;
+std::vector<Carriers::Parcel> Relay::ask_again(Micros now, uint64_t over) {
+  std::vector<Carriers::Parcel> parcels;
   for (Request& r : round_) {
     const bool datagrams = goes_over(*r.member, over), moved = datagrams != r.datagrams;
     if (r.state != Request::State::Waiting || (!moved && now < due(r))) continue;
@@ -446,21 +453,14 @@ std::vector<Request*> Relay::ask_again(Micros now, uint64_t over) {
     r.mqtt |= !datagrams;
     ++r.times;
     r.asked_last = now;
+    r.settled = false;
     r.message[offsetof(Header, flags)] |= kResend;
     ++counters_.re_requests;
     ++r.member->counters.messages_sent;
     r.member->counters.bytes_sent += r.message.size();
-    requests.push_back(&r);
+    parcels.push_back(parcel_of(r));
   }
-  return requests;
-}
-
-void Relay::post(std::vector<Request*>& requests) {
-  std::vector<Carriers::Parcel> parcels;
-  for (const Request* r : requests) {
-    parcels.push_back({r->member->number, r->member->peer, r->times - 1, r->datagrams, &r->message});
-  }
-  carriers_.send(parcels);
+  return parcels;
 }
 
 bool Relay::is_over() const {
@@ -474,7 +474,7 @@ Overdue Relay::overdue(size_t number, Micros now) {
   r.state = Request::State::Overdue;
   if (r.suspicion.empty()) r.member->conduct.missed(static_cast<double>(now));
   ++r.member->counters.stand_ins;
-  return {number, r.member->number, r.first, r.header.rows, r.header.mask, r.suspicion};
+  return {number, r.first, r.header.rows, r.header.mask};
 }
 
 std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
@@ -499,10 +499,10 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
     lock.unlock();
     const uint64_t over = carriers_.over_datagrams();
     lock.lock();
-    std::vector<Request*> again = ask_again(Endpoint::now(), over);
+    const std::vector<Carriers::Parcel> again = ask_again(Endpoint::now(), over);
     if (again.empty() && Endpoint::now() - polled < kPollEvery / std::chrono::microseconds(1)) continue;
     lock.unlock();
-    post(again);
+    carriers_.send(again);
     polled = Endpoint::now();
     poll();
     lock.lock();
@@ -512,12 +512,14 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
   return {};
 }
 
-void Relay::stand_in(const Overdue& overdue, Partial result) {
+bool Relay::stand_in(const Overdue& overdue, Partial result) {
   std::lock_guard<std::mutex> lock(mutex_);
   Request& r = round_[overdue.number];
-  if (r.state != Request::State::Overdue) return;  // answered meanwhile
+  if (r.state != Request::State::Overdue) return false;  // answered meanwhile
   r.own = std::move(result);
   r.state = Request::State::StoodIn;
+  if (!r.suspicion.empty()) expel(*r.member, r.suspicion);  // its number may be another's by now
+  return true;
 }
 
 void Relay::collect(Partial& sum) {
@@ -537,7 +539,11 @@ void Relay::abandon() {
   for (Request& r : round_) {
     if (r.state == Request::State::Answered || r.header.rows == 0) continue;
     Member& member = *r.member;
-    member.owe(std::move(r));
+    if (r.settled) {
+      member.give_up(r);
+    } else {
+      member.owe(std::move(r));
+    }
   }
   round_.clear();
 }
@@ -581,7 +587,7 @@ std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs
 double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
   const Micros start = Endpoint::now();
   const uint64_t over = carriers_.over_datagrams();
-  std::vector<Request*> requests;
+  std::vector<Carriers::Parcel> parcels;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     round_.clear();
@@ -596,10 +602,10 @@ double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::functi
       ++m->counters.messages_sent;
       m->counters.bytes_sent += round_.back().message.size();
     }
-    for (Request& r : round_) requests.push_back(&r);
+    for (const Request& r : round_) parcels.push_back(parcel_of(r));
   }
   carriers_.set_waiting(true);
-  post(requests);
+  carriers_.send(parcels);
   const auto check = [&] {
     poll();
     std::lock_guard<std::mutex> lock(mutex_);
@@ -607,9 +613,10 @@ double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::functi
   };
   if (const auto gone = await(check)) {
     std::lock_guard<std::mutex> lock(mutex_);
+    const int worker = round_[gone->number].member->number;
     const std::string reason = round_[gone->number].member->reason;
     round_.clear();
-    throw WorkerLost(gone->worker, reason.empty() ? "it is gone" : reason);
+    throw WorkerLost(worker, reason.empty() ? "it is gone" : reason);
   }
   std::lock_guard<std::mutex> lock(mutex_);
   round_.clear();
