@@ -1,4 +1,4 @@
-// Membership, and the rounds from scatter to collect; what becomes of answers is in relay_answers.cpp.
+// The rounds, from survey to collect. Membership is in relay_members.cpp, what becomes of answers in relay_answers.cpp.
 #include "wire/relay.h"
 
 #include <algorithm>
@@ -25,6 +25,9 @@ constexpr Micros kIdle = 500'000;          // without a sync: then silence means
 constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
 constexpr double kSlow = 1.8;              // times as slow as usual: even plans leave it out
 constexpr double kSlowUs = 500;            // and by at least so much
+constexpr double kUseless = 8;             // times what the hub takes, and so much more: even plans leave it out
+constexpr double kUselessUs = 50'000;
+constexpr double kLongestWait = 1e6;  // for a critical answer that others can give, whatever was predicted
 constexpr size_t kFillBytes = 32768;
 
 int rows_per_message(const Scatter& s, size_t max_message) {
@@ -36,13 +39,6 @@ int rows_per_message(const Scatter& s, size_t max_message) {
   return (rows + messages - 1) / messages;  // of equal size
 }
 
-// Valid as long as the request's message is.
-Carriers::Parcel parcel_of(const Request& r) {
-  return {r.member->number, r.member->peer, r.times - 1, r.datagrams, &r.message};
-}
-
-bool goes_over(const Member& m, uint64_t over) { return m.peer >= 0 && (over >> m.peer & 1) != 0; }
-
 uint64_t holds(const Member& m, int layer, Part part) {
   if (m.resident.empty()) return ~uint64_t{0};
   if (layer >= static_cast<int>(m.resident.size())) return 0;
@@ -52,10 +48,13 @@ uint64_t holds(const Member& m, int layer, Part part) {
 // Whether a worker has had nothing to do for so long that it is not worth telling the inputs.
 bool rests(const Member& m) { return m.unused > kResting && m.conduct.standing() == Standing::Stable; }
 
-// Whether a worker is now much slower than it usually is, by more than what is noise on a short request.
-bool is_slow(const Member& m, int kind, int groups) {
+// Whether a worker is now much slower than it usually is, by more than what is noise on a short request; or, with its
+// link, so much slower than the hub that it is of no use.
+bool is_slow(const Member& m, const Speed* hub, int kind, int groups) {
   const double factor = m.speed.factor();
-  return factor > kSlow && m.speed.predict(kind, groups / 4) * (1 - 1 / factor) > kSlowUs;
+  if (factor > kSlow && m.speed.predict(kind, groups / 4) * (1 - 1 / factor) > kSlowUs) return true;
+  const double some = groups / 4;
+  return hub != nullptr && m.start_us + some * m.group_us > kUseless * hub->predict(kind, groups / 4) + kUselessUs;
 }
 
 void add(const Bytes& answer, const Request& request, Partial& sum) {
@@ -95,124 +94,6 @@ void add(const Partial& own, const Request& request, size_t d, Partial& sum) {
 
 }  // namespace
 
-Relay::Relay(uint64_t session, Post post, RelayOptions options)
-    : session_(session), options_(options), carriers_(std::move(post)) {}
-
-// ---- membership
-
-void Relay::open_datagrams(bool only) {
-  carriers_.open_datagrams(
-      [this](int peer, Bytes message) {
-        std::lock_guard<std::mutex> lock(mutex_);
-        if (const MemberPtr member = member_of_peer(peer)) deliver_to(member, std::move(message), true);
-      },
-      only);
-}
-
-int Relay::join(const std::optional<PeerSetup>& link, std::vector<std::pair<uint64_t, uint64_t>> resident) {
-  const Micros now = Endpoint::now();
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto free = std::find(members_.begin(), members_.end(), nullptr);
-  const int number = static_cast<int>(free - members_.begin());
-  if (number == kMaxGroups) throw std::invalid_argument("a cell has at most 64 workers");
-  auto member = std::make_shared<Member>(number, shape_, now);
-  member->resident = std::move(resident);
-  if (link) member->peer = carriers_.add(*link);
-  if (free == members_.end()) {
-    members_.push_back(std::move(member));
-  } else {
-    *free = std::move(member);
-  }
-  return number;
-}
-
-Relay::MemberPtr Relay::find(int worker) const {
-  return worker >= 0 && worker < static_cast<int>(members_.size()) ? members_[worker] : nullptr;
-}
-
-Relay::MemberPtr Relay::member_of_peer(int peer) const {
-  const auto found =
-      std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m && m->peer == peer; });
-  return found == members_.end() ? nullptr : *found;
-}
-
-void Relay::leave(int worker, const std::string& reason) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (!member) return;
-  member->conduct.left(static_cast<double>(Endpoint::now()));
-  if (member->conduct.standing() == Standing::Gone) member->reason = reason;
-  arrived_.notify_all();
-}
-
-void Relay::rejoin(int worker) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (!member || member->conduct.standing() != Standing::Gone) return;
-  member->conduct.came_back(static_cast<double>(Endpoint::now()));
-  member->hear(Endpoint::now());
-  member->reason.clear();
-}
-
-DeviceCounters Relay::forget(int worker) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (!member) return {};
-  member->conduct.left(static_cast<double>(Endpoint::now()));  // requests of the present round keep it until their end
-  members_[worker] = nullptr;
-  carriers_.remove(member->peer);
-  member->peer = -1;
-  arrived_.notify_all();
-  DeviceCounters counters = member->counters;
-  counters.probations = member->conduct.probations();
-  return counters;
-}
-
-void Relay::set_resident(int worker, std::vector<std::pair<uint64_t, uint64_t>> masks) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (const MemberPtr member = find(worker)) member->resident = std::move(masks);
-}
-
-void Relay::update_candidates(int worker, std::vector<Address> candidates) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (member && member->peer >= 0) carriers_.datagrams()->set_candidates(member->peer, std::move(candidates));
-}
-
-std::vector<std::optional<Relay::MemberState>> Relay::members() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto now = static_cast<double>(Endpoint::now());
-  std::vector<std::optional<MemberState>> states;
-  for (const MemberPtr& m : members_) {
-    states.emplace_back();
-    if (!m) continue;
-    const double cache = m->caches.empty() ? 1.0 : m->caches.front().share(end_);
-    states.back() = {m->conduct.standing(), m->reason, (now - m->conduct.since_us()) * 1e-6, cache, m->owed.size()};
-  }
-  return states;
-}
-
-std::vector<std::optional<Relay::LinkState>> Relay::links() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<std::optional<LinkState>> states;
-  const Endpoint* endpoint = carriers_.datagrams();
-  for (const MemberPtr& m : members_) {
-    states.emplace_back();
-    if (!m) continue;
-    states.back().emplace();
-    if (m->peer < 0) continue;
-    states.back() = {true, endpoint->alive(m->peer), endpoint->where(m->peer), endpoint->report(m->peer),
-                     endpoint->counters(m->peer)};
-  }
-  return states;
-}
-
-EndpointCounters Relay::endpoint_counters() const {
-  return carriers_.datagrams() != nullptr ? carriers_.datagrams()->counters() : EndpointCounters();
-}
-
-// ---- rounds
-
 void Relay::begin(const CellShape& shape) {
   std::lock_guard<std::mutex> lock(mutex_);
   shape_ = shape;
@@ -242,12 +123,12 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     m->tend(now);
     m->known = m->speed.known(kind);
     const Speed& speed = m->known || s.hub == nullptr ? m->speed : *s.hub;
-    const double link = m->link_us[goes_over(*m, over)];
+    const double link = m->link_us[m->goes_over(over)];
     m->start_us = std::max(link, 0.0) + speed.start_us(kind) + m->owed_us(now);
     m->group_us = speed.group_us(kind);
     c.takes = m->conduct.standing() == Standing::Stable &&
               (in.part == Part::Mlp || m->caches[in.slot].complete(in.layer) >= first);
-    c.slow = options_.stand_ins && is_slow(*m, kind, s.groups);
+    c.slow = options_.stand_ins && is_slow(*m, s.hub, kind, s.groups);
     c.resident = holds(*m, in.layer, in.part);
     c.start_us = m->start_us;
     c.group_us = m->group_us;
@@ -303,8 +184,10 @@ void Relay::predict(const Scatter& s, Request& r, Micros now) const {
   if (r.header.mask == 0 || !options_.stand_ins) return;
   const double stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
   const double allowance = r.member->deadlines[r.datagrams][r.kind].allowance(r.predicted_us, stand_in_us);
-  r.deadline = now + static_cast<Micros>(r.predicted_us + allowance);
-  if ((r.header.mask & ~s.hub_resident) != 0) r.deadline += kHardDeadline;
+  // A worker that is slow beyond use is waited for as long at most, however well that is known.
+  const double longest = std::max<double>(kLongestWait, 4 * stand_in_us);
+  r.soft = now + static_cast<Micros>(std::min(r.predicted_us + allowance, longest));
+  r.deadline = (r.header.mask & ~s.hub_resident) != 0 ? r.soft + kHardDeadline : r.soft;
 }
 
 // Rows first .. first + rows - 1 of the sync, for one worker. What it is told without being asked for groups is owed at
@@ -364,7 +247,7 @@ void Relay::scatter(const Scatter& s) {
         if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
       }
-      const bool datagrams = goes_over(*m, over);
+      const bool datagrams = m->goes_over(over);
       // Fragments interleave, so long messages block nothing, and more rows at once are computed faster.
       const bool whole = datagrams && options_.max_message >= RelayOptions().max_message;
       const int step = rows_per_message(s, whole ? Channel::kMaxMessage : options_.max_message);
@@ -421,7 +304,7 @@ void Relay::back_fill(int slot, int end, const CopyRows& copy) {
       const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
       message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
       copy({slot, gap->layer, gap->first, gap->rows}, rows);
-      m->fill = make(m, header, goes_over(*m, over));
+      m->fill = make(m, header, m->goes_over(over));
       m->fill->member.reset();
       m->fill->position = static_cast<uint32_t>(gap->first);
       m->caches[slot].asked(gap->layer, gap->first, gap->rows);
@@ -446,7 +329,7 @@ Micros Relay::due(const Request& r) const {
 std::vector<Carriers::Parcel> Relay::ask_again(Micros now, uint64_t over) {
   std::vector<Carriers::Parcel> parcels;
   for (Request& r : round_) {
-    const bool datagrams = goes_over(*r.member, over), moved = datagrams != r.datagrams;
+    const bool datagrams = r.member->goes_over(over), moved = datagrams != r.datagrams;
     if (r.state != Request::State::Waiting || (!moved && now < due(r))) continue;
     counters_.fall_backs += moved && !datagrams;
     r.datagrams = datagrams;
@@ -573,62 +456,6 @@ void Relay::reset_counters() {
   counters_ = ExchangeCounters();
   for (const MemberPtr& m : members_) {
     if (m) m->counters = DeviceCounters();
-  }
-}
-
-// ---- syncs without arithmetic
-
-std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll) {
-  std::vector<double> seconds;
-  for (int i = 0; i < syncs; ++i) seconds.push_back(probe_once(payload, reply_bytes, poll));
-  return seconds;
-}
-
-double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
-  const Micros start = Endpoint::now();
-  const uint64_t over = carriers_.over_datagrams();
-  std::vector<Carriers::Parcel> parcels;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    round_.clear();
-    for (const MemberPtr& m : members_) {
-      if (!m || m->conduct.standing() == Standing::Gone || m->conduct.standing() == Standing::Expelled) continue;
-      Header header;
-      header.session = session_;
-      header.request = next_id_++;
-      header.kind = Kind::Probe;
-      round_.push_back(make(m, header, goes_over(*m, over)));
-      round_.back().message = encode_probe(header, payload, reply_bytes);
-      ++m->counters.messages_sent;
-      m->counters.bytes_sent += round_.back().message.size();
-    }
-    for (const Request& r : round_) parcels.push_back(parcel_of(r));
-  }
-  carriers_.set_waiting(true);
-  carriers_.send(parcels);
-  const auto check = [&] {
-    poll();
-    std::lock_guard<std::mutex> lock(mutex_);
-    fail_if_lost(Endpoint::now());
-  };
-  if (const auto gone = await(check)) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const int worker = round_[gone->number].member->number;
-    const std::string reason = round_[gone->number].member->reason;
-    round_.clear();
-    throw WorkerLost(worker, reason.empty() ? "it is gone" : reason);
-  }
-  std::lock_guard<std::mutex> lock(mutex_);
-  round_.clear();
-  return static_cast<double>(Endpoint::now() - start) * 1e-6;
-}
-
-void Relay::fail_if_lost(Micros now) const {
-  const auto patience = static_cast<Micros>(options_.patience_s * 1e6);
-  for (const Request& r : round_) {
-    if (r.state != Request::State::Waiting || now - std::max(r.asked, r.member->heard) < patience) continue;
-    throw WorkerLost(r.member->number, "it did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
-                                           " s, asked again and again");
   }
 }
 

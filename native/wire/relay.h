@@ -95,6 +95,10 @@ class Relay : public Exchange {
  private:
   using MemberPtr = std::shared_ptr<Member>;
 
+  // Valid as long as the request's message is.
+  static Carriers::Parcel parcel_of(const Request& r) {
+    return {r.member->number, r.member->peer, r.times - 1, r.datagrams, &r.message};
+  }
   MemberPtr find(int worker) const;
   MemberPtr member_of_peer(int peer) const;
   Request make(const MemberPtr& member, const Header& header, bool over) const;

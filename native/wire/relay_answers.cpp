@@ -190,7 +190,12 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
   }
   member.learn(r, h, now);
   member.acknowledge(r, epochs_[r.header.slot]);
-  member.conduct.answered(static_cast<double>(now));
+  if (r.state == Request::State::Waiting && now > r.soft) {  // who alone holds the groups has been waited for longer
+    member.conduct.missed(static_cast<double>(now));
+    member.late(r, now);
+  } else {
+    member.conduct.answered(static_cast<double>(now));
+  }
   member.broken_promises = 0;
   if (r.state == Request::State::StoodIn) {
     member.late(r, now);

@@ -193,7 +193,14 @@ Bytes Worker::compute(const uint8_t* data, size_t size) {
     status = Status::Refused;
     refusal = Refusal::Failed;
   }
-  Bytes reply = encode_partial(h, status, refusal, took_us(h.request), &partial, request.exponents);
+  Bytes reply;
+  try {
+    reply = encode_partial(h, status, refusal, took_us(h.request), &partial, request.exponents);
+  } catch (const std::exception&) {  // no memory: asked again, it may be possible
+    std::lock_guard<std::mutex> lock(mutex_);
+    pending_.erase(h.request);
+    throw;
+  }
   std::lock_guard<std::mutex> lock(mutex_);
   ++counters_.requests;
   pending_.erase(h.request);

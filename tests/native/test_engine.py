@@ -221,6 +221,32 @@ def test_a_worker_that_does_not_pay_rests_and_is_used_once_it_does(model: Model)
     )
 
 
+@pytest.mark.parametrize("plan", ["even", "auto"])
+def test_a_worker_that_is_slow_beyond_use_is_not_waited_for_again_and_again(model: Model, plan: str) -> None:
+    """It answers, only very late: a few syncs learn that, and the others do without it."""
+    cell = LocalCell(model, 1)
+    post = cell._post
+    late = threading.Event()
+
+    def slow(messages: list[tuple[int, int, bytes]]) -> None:
+        if late.is_set():
+            threading.Timer(0.2, post, [messages]).start()
+        else:
+            post(messages)
+
+    cell._post = slow  # type: ignore[assignment,method-assign]
+    cell.engine.set_plan(plan)
+    for token in TOKENS:
+        cell.engine.forward(0, [token])
+    late.set()
+    waited = []
+    for i in range(60):
+        cell.engine.forward(0, [TOKENS[i % 20]])
+        waited.append(cell.engine.stats()["stand_ins"])
+    assert waited[-1] == waited[29]  # nobody was waited for any more
+    time.sleep(0.5)
+
+
 def test_who_lies_about_its_cache_again_and_again_is_expelled(model: Model) -> None:
     cell = LocalCell(model, 1)
 
