@@ -114,6 +114,7 @@ class Relay : public Exchange {
 
   bool deliver_to(const MemberPtr& member, Bytes message, bool sealed);
   bool take(Request& request, Bytes message, Micros now);
+  void teach_patience(Request& request, Micros now) const;
   void take_refusal(Request& request, const Header& answer, Micros now);
   bool take_owed(const MemberPtr& member, const Bytes& message, Micros now, bool sealed);
   bool take_filled(const MemberPtr& member, const Header& answer, bool sealed);

@@ -104,6 +104,7 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
   }
   member->hear(now);
   if (h.kind == Kind::Echo && found->header.rows == 0) {  // a probe
+    teach_patience(*found, now);
     found->state = Request::State::Answered;
   } else if (!take(*found, std::move(message), now)) {
     ++counters_.bad_messages;
@@ -146,6 +147,13 @@ void Relay::take_refusal(Request& r, const Header& answer, Micros now) {
   r.deadline = now;
 }
 
+// When a request over MQTT is asked again, and whether it was needless.
+void Relay::teach_patience(Request& r, Micros now) const {
+  if (r.datagrams) return;
+  const auto since = [&](Micros t) { return std::chrono::microseconds(now - t); };
+  r.needless = r.member->patience.answered(r.kind, since(r.asked), since(r.asked_last), r.times, r.computing);
+}
+
 // Whether the message is an answer to the request; called with the lock held.
 bool Relay::take(Request& r, Bytes message, Micros now) {
   PartialView partial;
@@ -184,10 +192,7 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
     r.deadline = now;
     return true;
   }
-  if (!r.datagrams) {
-    const auto since = [&](Micros t) { return std::chrono::microseconds(now - t); };
-    r.needless = member.patience.answered(r.kind, since(r.asked), since(r.asked_last), r.times, r.computing);
-  }
+  teach_patience(r, now);
   member.learn(r, h, now);
   member.acknowledge(r, epochs_[r.header.slot]);
   if (r.state == Request::State::Waiting && now > r.soft) {  // who alone holds the groups has been waited for longer
