@@ -57,10 +57,38 @@ class Engine:
     def n_past(self, slot: int) -> int: ...
     def cancel(self) -> None: ...
     def attach(self, relay: Relay | None) -> None: ...
+    def observe(self, observer: Observer | None) -> None:
+        """Show what the MLP groups of this device give to the observer; not while `forward` runs."""
     def set_plan(self, plan: str, hub_share: float | None = None, seed: int = 0) -> None: ...
     def pace(self, per_request_us: int, per_group_us: int = 0) -> None: ...
     def stats(self) -> dict[str, Any]: ...
     def reset_stats(self) -> None: ...
+
+class Observer:
+    """Who looks at the outputs of MLP groups, one by one; position 0 is left out."""
+
+class MeanPass(Observer):
+    """Adds to arrays that the caller owns, per layer: outputs (groups, d), squared norms (groups), inputs (d); f64."""
+
+    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
+
+class FitPass(Observer):
+    """Adds the sums of a least-squares fit: x is a layer's input less its centre, y the log of (distance + floor).
+
+    Per layer, f32: means (groups, d), centre (d), floor (1); and, added to, f64: distances (groups), y (groups),
+    y^2 (groups), x (d), y x (groups, d); f32: x x^T, upper triangle by rows (d (d + 1) / 2).
+    """
+
+    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
+
+class MeasurePass(Observer):
+    """Writes true distances and predicted logs of the tokens in their order.
+
+    Per layer, f32: means (groups, d), weights (groups, d), bias (groups); and, written, distances (tokens, groups),
+    scores (tokens, groups).
+    """
+
+    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
 
 class Relay:
     def __init__(

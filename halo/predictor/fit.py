@@ -1,0 +1,67 @@
+"""Ridge regression of a layer's predictor, in closed form from sums over tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from halo.predictor.sidecar import LayerTable
+from halo.predictor.sums import Doubles, FitSums, Means
+
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+"""Penalties that are tried, in units of an input's variance over all tokens."""
+
+
+def fit_layer(bounds: list[int], means: Means, sums: FitSums, tokens: int) -> tuple[LayerTable, float]:
+    """A layer's tables, and the share of the targets' variance that the predictor explains in the calibration text.
+
+    Inputs are scaled to the same variance, so that a few large ones do not escape the penalty. The penalty is the one
+    with the least generalised cross-validation error (Golub, Heath and Wahba 1979) over all groups together.
+    """
+    mean_x, mean_y = sums.inputs / tokens, sums.targets / tokens
+    gram = _square(sums.gram, len(mean_x))
+    gram -= tokens * np.outer(mean_x, mean_x)
+    variance = np.maximum(gram.diagonal(), 0.0)
+    scale = np.sqrt(np.where(variance > 1e-12 * max(variance.max(), 1e-300), variance, np.inf))  # inf: it never varies
+    gram /= np.outer(scale, scale)
+    np.fill_diagonal(gram, np.isfinite(scale))
+    products = ((sums.products - tokens * np.outer(mean_y, mean_x)) / scale)[means.counted]
+    total = float((sums.squares - tokens * mean_y**2)[means.counted].sum())
+    solution, error = _solve(gram, products, total, tokens)
+
+    weights = np.zeros_like(sums.products)
+    weights[means.counted] = solution / scale
+    bias = mean_y - weights @ (mean_x + means.inputs)
+    bias[~means.counted] = float(np.log(means.floor[0]))
+    significance = np.where(means.counted, sums.distances / tokens, 0.0)
+    table = LayerTable(
+        bounds=bounds,
+        mean=means.outputs,
+        predictor=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
+        significance=significance.astype(np.float32),
+    )
+    return table, 1 - error / total if total > 0 else 0.0
+
+
+def _square(triangle: np.ndarray, d: int) -> Doubles:
+    """The whole symmetric matrix (d, d) of an upper triangle by rows."""
+    full = np.zeros((d, d))
+    at = 0
+    for i in range(d):
+        full[i, i:] = triangle[at : at + d - i]
+        at += d - i
+    return full + np.triu(full, 1).T
+
+
+def _solve(gram: Doubles, products: Doubles, total: float, tokens: int) -> tuple[Doubles, float]:
+    """Weights (groups, d) for the best penalty, and the sum of the squared errors that remain."""
+    best, least, error = np.zeros_like(products), np.inf, total
+    for ridge in RIDGES:
+        inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
+        weights = products @ inverse
+        remains = total - 2 * float((weights * products).sum()) + float(((weights @ gram) * weights).sum())
+        free = tokens - 1 - (len(gram) - ridge * float(inverse.trace()))  # degrees of freedom that are left
+        score = remains / free**2 if free > 0 else np.inf
+        if score < least:
+            best, least, error = weights, score, remains
+    return best, error
