@@ -72,23 +72,16 @@ class MeanPass(Observer):
 
     def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
 
-class FitPass(Observer):
-    """Adds the sums of a least-squares fit: x is a layer's input less its centre, y the log of (distance + floor).
+class DistancePass(Observer):
+    """Writes the layer input of each token, and how far each group's output is from its mean.
 
-    Per layer, f32: means (groups, d), centre (d), floor (1); and, added to, f64: distances (groups), y (groups),
-    y^2 (groups), x (d), y x (groups, d); f32: x x^T, upper triangle by rows (d (d + 1) / 2).
+    Per layer, f32: means (groups, d); and, written, inputs (tokens, d), distances (tokens, groups). Tokens for which
+    there is no room are left out.
     """
 
-    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
-
-class MeasurePass(Observer):
-    """Writes true distances and predicted logs of the tokens in their order.
-
-    Per layer, f32: means (groups, d), weights (groups, d), bias (groups); and, written, distances (tokens, groups),
-    scores (tokens, groups).
-    """
-
-    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
+    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]], tokens: int) -> None: ...
+    def rewind(self) -> int:
+        """Tokens written; begins again with the first."""
 
 class Relay:
     def __init__(

@@ -156,9 +156,7 @@ def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int) -> Grid:
             attention_bounds(spec.n_kv_heads, columns, BLOCKS[file.tensors[f"blk.{i}.attn_output.weight"].type])
             for i in layers
         ],
-        mlp=[
-            mlp_bounds(spec.ff, BLOCKS[file.tensors[f"blk.{i}.ffn_down.weight"].type], mlp_groups) for i in layers
-        ],
+        mlp=[mlp_bounds(spec.ff, BLOCKS[file.tensors[f"blk.{i}.ffn_down.weight"].type], mlp_groups) for i in layers],
     )
 
 

@@ -18,7 +18,7 @@ from halo.predictor import checkpoint
 from halo.predictor.checkpoint import Place
 from halo.predictor.fit import fit_layer
 from halo.predictor.sidecar import VERSION, LayerTable, Sidecar, is_sidecar, write_sidecar
-from halo.predictor.sums import FitSums, Means, MeanSums, fit_pass, mean_pass
+from halo.predictor.sums import Distances, FitSums, Means, MeanSums, mean_pass
 from halo.predictor.text import Text, Tokens, counted_tokens
 
 STAGES = ("means", "fit", "solve")
@@ -89,20 +89,17 @@ class _Calibration:
         restored = checkpoint.restore(self.part, self.key, self.stages)
         self.place = restored or Place()
         if self.place.stage == 0:
-            self.walk(mean_pass(self.model, self.means))
+            self.walk(mean_pass(self.model, self.means), lambda: None)
             self.place = Place(stage=1)
         means = [Means.of(sums, self.tokens) for sums in self.means]
-        self.walk(fit_pass(self.model, means, self.fits))
-        tables, explained = [], []
-        for table, share in self.solve(means):
-            tables.append(table)
-            explained.append(share)
+        self.fit(means)
+        tables, explained = zip(*self.solve(means), strict=True)
         sidecar = Sidecar(
-            self.model.identity, self.model.name, self.text.name, self.text.sha256, self.tokens, tables
+            self.model.identity, self.model.name, self.text.name, self.text.sha256, self.tokens, list(tables)
         )
         write_sidecar(self.output, sidecar)
         self.part.unlink(missing_ok=True)
-        return Summary(sidecar, restored is not None, time.monotonic() - self.begun, explained)
+        return Summary(sidecar, restored is not None, time.monotonic() - self.begun, list(explained))
 
     @property
     def key(self) -> str:
@@ -110,38 +107,53 @@ class _Calibration:
         sizes = [len(piece) for piece in self.pieces]
         return json.dumps([VERSION, self.model.identity, self.model.grid.mlp, self.text.sha256, sizes])
 
-    def walk(self, observer: _native.Observer) -> None:
-        """The rest of the present stage."""
+    def fit(self, means: list[Means]) -> None:
+        """The second pass."""
+        seen = Distances(self.model, [m.outputs for m in means], self.engine.n_ctx)
+
+        def learn() -> None:
+            for sums, mean, (inputs, distances) in zip(self.fits, means, seen.take(), strict=True):
+                sums.add(mean, inputs, distances)
+
+        self.walk(seen.observer, learn)
+
+    def walk(self, observer: _native.Observer, learn: Callable[[], None]) -> None:
+        """The rest of the present stage; `learn` is called after each piece, and before a checkpoint."""
         stage, total = STAGES[self.place.stage], sum(len(piece) for piece in self.pieces)
         while self.place.piece < len(self.pieces):
             piece = self.pieces[self.place.piece]
+            before = sum(len(p) for p in self.pieces[: self.place.piece])
             self.engine.truncate(0, 0)
-            self.engine.observe(None)
             if self.place.offset:  # what came before was learned from, but the caches need it
                 self.engine.forward(0, piece[: self.place.offset])
             self.engine.observe(observer)
-            before = sum(len(p) for p in self.pieces[: self.place.piece])
             while self.place.offset < len(piece):
                 self.engine.forward(0, piece[self.place.offset : self.place.offset + _BATCH])
                 self.place.offset = min(self.place.offset + _BATCH, len(piece))
                 self.progress(stage, before + self.place.offset, total)
-                self.keep()
+                if self.due:
+                    learn()
+                    self.keep()
+            learn()
+            self.engine.observe(None)
             self.place.piece, self.place.offset = self.place.piece + 1, 0
-        self.engine.observe(None)
 
     def solve(self, means: list[Means]) -> Iterator[tuple[LayerTable, float]]:
         layers = self.model.spec.n_layers
         for i in range(layers):
             yield fit_layer(self.model.grid.mlp[i], means[i], self.fits[i], self.tokens)
             self.progress(STAGES[2], i + 1, layers)
-            self.keep()
+            if self.due:
+                self.keep()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self.stop() or time.monotonic() > self.saved + _SAVE_EVERY_S
 
     def keep(self) -> None:
-        """Write the checkpoint now and then, and where the calibration is to stop."""
-        stop = self.stop()
-        if not stop and time.monotonic() < self.saved + _SAVE_EVERY_S:
-            return
+        """Write the checkpoint; raise Paused where the calibration is to stop."""
         checkpoint.save(self.part, self.key, self.place, self.stages)
         self.saved = time.monotonic()
-        if stop:
+        if self.stop():
             raise Paused

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from halo import _native
 from halo.model import Model
 from halo.predictor.sidecar import LayerTable, Sidecar
+from halo.predictor.sums import Distances
 from halo.predictor.text import Tokens, counted_tokens
 
 _BOTTOM = 0.25
@@ -52,21 +53,23 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Compare predicted with true distances of the outputs from their means, token by token."""
-    tokens = counted_tokens(pieces)
-    true = [np.zeros((tokens, len(layer.bias)), np.float32) for layer in sidecar.layers]
-    predicted = [np.zeros_like(values) for values in true]
-    arrays = [
-        [layer.mean, layer.predictor, layer.bias, t, p]
-        for layer, t, p in zip(sidecar.layers, true, predicted, strict=True)
-    ]
     engine = _native.Engine(model.native, max(len(piece) for piece in pieces), 1, threads, "f32")
-    engine.observe(_native.MeasurePass(model.native, arrays))
+    seen = Distances(model, [layer.mean for layer in sidecar.layers], engine.n_ctx)
+    engine.observe(seen.observer)
+    true: list[list[Floats]] = [[] for _ in sidecar.layers]
+    predicted: list[list[Floats]] = [[] for _ in sidecar.layers]
     for done, piece in enumerate(pieces, 1):
         engine.truncate(0, 0)
         engine.forward(0, piece)
+        for i, (layer, (inputs, distances)) in enumerate(zip(sidecar.layers, seen.take(), strict=True)):
+            true[i].append(distances.copy())
+            predicted[i].append(inputs @ layer.predictor.T + layer.bias)
         progress(done, len(pieces))
-    scores = [score(*one) for one in zip(sidecar.layers, true, predicted, strict=True)]
-    return Evaluation(tokens, scores)
+    scores = [
+        score(layer, np.concatenate(t), np.concatenate(p))
+        for layer, t, p in zip(sidecar.layers, true, predicted, strict=True)
+    ]
+    return Evaluation(counted_tokens(pieces), scores)
 
 
 def score(layer: LayerTable, true: Floats, predicted: Floats) -> LayerScore:

@@ -68,24 +68,48 @@ class FitSums:
     squares: Doubles  # (groups) of y^2
     inputs: Doubles  # (d) of x
     products: Doubles  # (groups, d) of y x
-    gram: Floats  # (d (d + 1) / 2) of x x^T, upper triangle by rows
+    gram: Floats  # (d, d) of x x^T: with f64 a model of d = 4096 would need 4 GB
 
     @classmethod
     def zeros(cls, groups: int, d: int) -> FitSums:
         rows = (np.zeros(groups), np.zeros(groups), np.zeros(groups), np.zeros(d), np.zeros((groups, d)))
-        return cls(*rows, np.zeros(d * (d + 1) // 2, np.float32))
+        return cls(*rows, np.zeros((d, d), np.float32))
 
     @property
     def arrays(self) -> list[NDArray[np.generic]]:
         return [self.distances, self.targets, self.squares, self.inputs, self.products, self.gram]
 
+    def add(self, means: Means, inputs: Floats, distances: Floats) -> None:
+        """Add some tokens: inputs (tokens, d), distances (tokens, groups). Products are summed in f32 over these few
+        tokens, and of inputs less their mean, so that little is lost where the fit subtracts sums."""
+        x = inputs - means.inputs
+        y = np.log(distances.astype(np.float64) + means.floor)
+        self.distances[...] += distances.sum(axis=0, dtype=np.float64)
+        self.targets[...] += y.sum(axis=0)
+        self.squares[...] += (y * y).sum(axis=0)
+        self.inputs[...] += x.sum(axis=0, dtype=np.float64)
+        self.products[...] += y.astype(np.float32).T @ x
+        self.gram[...] += x.T @ x
+
+
+class Distances:
+    """The layer inputs and distances of a piece of text, as the native pass writes them."""
+
+    def __init__(self, model: Model, means: list[Floats], tokens: int) -> None:
+        shapes = [(len(mean), model.spec.d) for mean in means]
+        self._layers = [
+            (np.zeros((tokens, d), np.float32), np.zeros((tokens, groups), np.float32)) for groups, d in shapes
+        ]
+        arrays = [[mean, *layer] for mean, layer in zip(means, self._layers, strict=True)]
+        self.observer = _native.DistancePass(model.native, arrays, tokens)
+
+    def take(self) -> list[tuple[Floats, Floats]]:
+        """Per layer, inputs (n, d) and distances (n, groups) of the n tokens since the last time; valid until the next
+        `forward`."""
+        tokens = self.observer.rewind()
+        return [(inputs[:tokens], distances[:tokens]) for inputs, distances in self._layers]
+
 
 def mean_pass(model: Model, sums: list[MeanSums]) -> _native.MeanPass:
     """Who adds to these sums."""
     return _native.MeanPass(model.native, [layer.arrays for layer in sums])
-
-
-def fit_pass(model: Model, means: list[Means], sums: list[FitSums]) -> _native.FitPass:
-    """Who adds to these sums, around these means."""
-    layers = zip(means, sums, strict=True)
-    return _native.FitPass(model.native, [[m.outputs, m.inputs, m.floor, *s.arrays] for m, s in layers])

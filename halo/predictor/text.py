@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from halo.errors import ModelError, TextError
+from halo.errors import TextError
 
 BUILTIN = Path(__file__).with_name("calibration.txt")
 SEPARATOR = "<|endoftext|>"
@@ -75,15 +74,9 @@ Tokenize = Callable[[str, bool], list[int]]
 
 def open_tokenizer(path: Path) -> Tokenize:
     """The tokenizer of a model file, llama.cpp's. Raises MissingExtraError without llama-cpp-python."""
-    from halo.llama import Llama, silence  # it checks that llama-cpp-python is there, and which one
+    from halo.llama import open_vocabulary  # here: who does not calibrate does not need llama-cpp-python
 
-    try:
-        with silence():
-            vocabulary: Any = Llama(str(path), vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
-    except ValueError as error:
-        raise ModelError(
-            f"llama.cpp cannot read the vocabulary of {path} ({error}): calibration needs a tokenizer in the file."
-        ) from error
+    vocabulary = open_vocabulary(path)
 
     def tokenize(text: str, begin: bool) -> list[int]:
         return list(vocabulary.tokenize(text.encode("utf-8"), add_bos=begin, special=False))

@@ -1,11 +1,11 @@
 // Calibration's passes, on arrays that Python owns.
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
 #include "predictor/calibration.h"
-#include "predictor/gram.h"
 
 namespace halo {
 
@@ -39,7 +39,6 @@ class Arrays {
     if (!fits) throw std::invalid_argument("array " + std::to_string(next_) + " has a wrong type or shape");
     return static_cast<T*>(a.mutable_data());
   }
-  py::ssize_t next_rows() const { return arrays_[layer_][next_].ndim() > 0 ? arrays_[layer_][next_].shape(0) : 0; }
 
   std::shared_ptr<void> owner() {
     return std::shared_ptr<void>(new PerLayer(std::move(arrays_)), [](void* p) {
@@ -68,42 +67,18 @@ std::shared_ptr<MeanPass> mean_pass(std::shared_ptr<Model> model, Arrays::PerLay
   return std::make_shared<MeanPass>(std::move(model), std::move(layers), arrays.owner());
 }
 
-std::shared_ptr<FitPass> fit_pass(std::shared_ptr<Model> model, Arrays::PerLayer given) {
+std::shared_ptr<DistancePass> distance_pass(std::shared_ptr<Model> model, Arrays::PerLayer given, py::ssize_t tokens) {
   Arrays arrays(*model, std::move(given));
-  std::vector<FitPass::Layer> layers;
+  std::vector<DistancePass::Layer> layers;
   for (size_t l = 0; l < arrays.layers(); ++l) {
-    arrays.select(l, 9);
-    FitPass::Layer layer{};
+    arrays.select(l, 3);
+    DistancePass::Layer layer{};
     layer.means = arrays.next<float>({arrays.groups(), arrays.d()});
-    layer.centre = arrays.next<float>({arrays.d()});
-    layer.floor = arrays.next<float>({1});
-    layer.distances = arrays.next<double>({arrays.groups()});
-    layer.targets = arrays.next<double>({arrays.groups()});
-    layer.squares = arrays.next<double>({arrays.groups()});
-    layer.inputs = arrays.next<double>({arrays.d()});
-    layer.products = arrays.next<double>({arrays.groups(), arrays.d()});
-    layer.gram = arrays.next<float>({static_cast<py::ssize_t>(triangle_size(model->spec.d))});
-    layers.push_back(layer);
-  }
-  return std::make_shared<FitPass>(std::move(model), std::move(layers), arrays.owner());
-}
-
-std::shared_ptr<MeasurePass> measure_pass(std::shared_ptr<Model> model, Arrays::PerLayer given) {
-  Arrays arrays(*model, std::move(given));
-  std::vector<MeasurePass::Layer> layers;
-  for (size_t l = 0; l < arrays.layers(); ++l) {
-    arrays.select(l, 5);
-    MeasurePass::Layer layer{};
-    layer.means = arrays.next<float>({arrays.groups(), arrays.d()});
-    layer.weights = arrays.next<float>({arrays.groups(), arrays.d()});
-    layer.bias = arrays.next<float>({arrays.groups()});
-    const py::ssize_t tokens = arrays.next_rows();
+    layer.inputs = arrays.next<float>({tokens, arrays.d()});
     layer.distances = arrays.next<float>({tokens, arrays.groups()});
-    layer.scores = arrays.next<float>({tokens, arrays.groups()});
-    layer.tokens = tokens;
     layers.push_back(layer);
   }
-  return std::make_shared<MeasurePass>(std::move(model), std::move(layers), arrays.owner());
+  return std::make_shared<DistancePass>(std::move(model), std::move(layers), tokens, arrays.owner());
 }
 
 }  // namespace
@@ -112,10 +87,9 @@ void bind_predictor(py::module_& m) {
   py::class_<Observer, std::shared_ptr<Observer>>(m, "Observer", "Who looks at the outputs of MLP groups.");
   py::class_<MeanPass, Observer, std::shared_ptr<MeanPass>>(m, "MeanPass", "Sums of outputs and inputs.")
       .def(py::init(&mean_pass), py::arg("model"), py::arg("layers"));
-  py::class_<FitPass, Observer, std::shared_ptr<FitPass>>(m, "FitPass", "The sums of a least-squares fit.")
-      .def(py::init(&fit_pass), py::arg("model"), py::arg("layers"));
-  py::class_<MeasurePass, Observer, std::shared_ptr<MeasurePass>>(m, "MeasurePass", "True and predicted distances.")
-      .def(py::init(&measure_pass), py::arg("model"), py::arg("layers"));
+  py::class_<DistancePass, Observer, std::shared_ptr<DistancePass>>(m, "DistancePass", "Inputs and distances by token.")
+      .def(py::init(&distance_pass), py::arg("model"), py::arg("layers"), py::arg("tokens"))
+      .def("rewind", &DistancePass::rewind, "Tokens written; begins again with the first.");
 }
 
 }  // namespace halo

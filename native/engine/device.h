@@ -141,7 +141,7 @@ class Device {
   std::vector<std::unique_ptr<Cache>> slots_;
   Threads threads_;
   std::shared_ptr<Observer> observer_;
-  Observer* watching_ = nullptr;  // of the present projection
+  Observer* watching_ = nullptr;   // of the present projection
   float rope_step_ = 1.0f;         // ratio of the angles of neighbouring pairs
   std::vector<uint32_t> rotated_;  // the positions that `rotations_` is for
   std::vector<float> rotations_;   // (rows, rope_dims): cosine, sine of each pair

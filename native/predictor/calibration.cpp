@@ -4,8 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "predictor/gram.h"
-
 namespace halo {
 
 namespace {
@@ -31,20 +29,18 @@ float distance(const float* a, const float* b, int n) {
   return static_cast<float>(std::sqrt(sum));
 }
 
-float dot(const float* a, const float* b, int n) {
-  float lanes[kLanes] = {};
-  int i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += a[i + lane] * b[i + lane];
+// sum += the sum of the rows of x, which are `stride` apart: in float over these few rows, in double over all.
+void add_rows(const float* x, int rows, size_t stride, int n, double* sum) {
+  constexpr int kBlock = 256;
+  for (int first = 0; first < n; first += kBlock) {
+    const int columns = std::min(kBlock, n - first);
+    float block[kBlock] = {};
+    for (int t = 0; t < rows; ++t) {
+      const float* row = x + t * stride + first;
+      for (int i = 0; i < columns; ++i) block[i] += row[i];
+    }
+    for (int i = 0; i < columns; ++i) sum[first + i] += static_cast<double>(block[i]);
   }
-  for (int lane = 0; i < n; ++i, ++lane) lanes[lane] += a[i] * b[i];
-  float sum = 0.0f;
-  for (float lane : lanes) sum += lane;
-  return sum;
-}
-
-void add(const float* x, int n, double* sum) {
-  for (int i = 0; i < n; ++i) sum[i] += static_cast<double>(x[i]);
 }
 
 }  // namespace
@@ -74,66 +70,37 @@ void Calibration::end(const SyncInput& in, Threads& threads) {
 
 void MeanPass::learn(const Rows& r, Threads& threads) {
   const Layer& layer = layers_[r.layer];
-  for (int t = 0; t < r.rows; ++t) add(r.h + size_t(t) * r.d, r.d, layer.inputs);
+  add_rows(r.h, r.rows, r.d, r.d, layer.inputs);
   threads.split(r.groups, [&](int begin, int end, int) {
     for (int g = begin; g < end; ++g) {
+      add_rows(r.output(0, g), r.rows, size_t(r.groups) * r.d, r.d, layer.outputs + size_t(g) * r.d);
       for (int t = 0; t < r.rows; ++t) {
         const double norm = distance(r.output(t, g), nullptr, r.d);
-        add(r.output(t, g), r.d, layer.outputs + size_t(g) * r.d);
         layer.squares[g] += norm * norm;
       }
     }
   });
 }
 
-void FitPass::learn(const Rows& r, Threads& threads) {
+void DistancePass::learn(const Rows& r, Threads& threads) {
   const Layer& layer = layers_[r.layer];
-  for (int t = 0; t < r.rows; ++t) {
-    float* x = r.h + size_t(t) * r.d;
-    for (int i = 0; i < r.d; ++i) x[i] -= layer.centre[i];
-    add(x, r.d, layer.inputs);
-  }
-  targets_.resize(size_t(r.rows) * r.groups);
+  const size_t done = done_[r.layer];
+  const int rows = static_cast<int>(std::min(size_t(r.rows), tokens_ - done));
+  std::memcpy(layer.inputs + done * r.d, r.h, size_t(rows) * r.d * sizeof(float));
   threads.split(r.groups, [&](int begin, int end, int) {
     for (int g = begin; g < end; ++g) {
-      for (int t = 0; t < r.rows; ++t) {
-        const float from_mean = distance(r.output(t, g), layer.means + size_t(g) * r.d, r.d);
-        const double y = std::log(static_cast<double>(from_mean) + static_cast<double>(*layer.floor));
-        layer.distances[g] += static_cast<double>(from_mean);
-        layer.targets[g] += y;
-        layer.squares[g] += y * y;
-        double* products = layer.products + size_t(g) * r.d;
-        const float* x = r.h + size_t(t) * r.d;
-        for (int i = 0; i < r.d; ++i) products[i] += y * static_cast<double>(x[i]);
+      for (int t = 0; t < rows; ++t) {
+        layer.distances[(done + t) * r.groups + g] = distance(r.output(t, g), layer.means + size_t(g) * r.d, r.d);
       }
     }
   });
-  // A row of the triangle is the shorter the later it comes: the first and the last one make a pair.
-  const int blocks = (r.d + kGramRows - 1) / kGramRows;
-  threads.split((blocks + 1) / 2, [&](int begin, int end, int) {
-    for (int b = begin; b < end; ++b) {
-      add_gram_rows(r.h, r.rows, r.d, b * kGramRows, layer.gram);
-      const int other = blocks - 1 - b;
-      if (other != b) add_gram_rows(r.h, r.rows, r.d, other * kGramRows, layer.gram);
-    }
-  });
+  done_[r.layer] += rows;
 }
 
-void MeasurePass::learn(const Rows& r, Threads& threads) {
-  const Layer& layer = layers_[r.layer];
-  size_t& done = done_[r.layer];
-  const int rows = static_cast<int>(std::min(size_t(r.rows), layer.tokens - done));
-  threads.split(r.groups, [&](int begin, int end, int) {
-    for (int g = begin; g < end; ++g) {
-      const size_t at = size_t(g) * r.d;
-      for (int t = 0; t < rows; ++t) {
-        const size_t to = (done + t) * r.groups + g;
-        layer.distances[to] = distance(r.output(t, g), layer.means + at, r.d);
-        layer.scores[to] = dot(r.h + size_t(t) * r.d, layer.weights + at, r.d) + layer.bias[g];
-      }
-    }
-  });
-  done += rows;
+size_t DistancePass::rewind() {
+  const size_t tokens = *std::min_element(done_.begin(), done_.end());
+  std::fill(done_.begin(), done_.end(), 0);
+  return tokens;
 }
 
 }  // namespace halo

@@ -1,9 +1,9 @@
-// What calibration learns from: sums over many tokens, per layer, of what the MLP groups give and of the layer input.
+// What calibration learns from: per layer, what the MLP groups give, and the layer input.
 //
-// Two passes over the same text: `MeanPass` learns the means, `FitPass` what the least-squares fit needs, whose targets
-// are distances from those means. `MeasurePass` then tells how well a predictor ranks. All write to memory that the
-// caller owns and may save between two forwards. Values at position 0 (the begin of sequence) are left out: they are
-// unlike all others, and no generated token is ever there.
+// Two passes over the same text: `MeanPass` learns the means, `DistancePass` tells inputs and distances from those
+// means, of which the caller makes a fit, or judges one. Both write to memory that the caller owns and may read between
+// two forwards. Position 0 (the begin of sequence) is left out: it is unlike all others, and no generated token is ever
+// there.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ class Calibration : public Observer {
  protected:
   struct Rows {
     int layer, rows, d, groups;
-    float* h;              // (rows, d) the normed layer input, as the weights read it
+    const float* h;        // (rows, d) the normed layer input, as the weights read it
     const float* outputs;  // (rows, groups, d)
 
     const float* output(int t, int g) const { return outputs + (size_t(t) * groups + g) * d; }
@@ -60,48 +60,31 @@ class MeanPass : public Calibration {
   std::shared_ptr<void> owner_;  // of the memory
 };
 
-// x is the layer input minus `centre`, y a group's target: log(distance of its output from its mean + floor).
-class FitPass : public Calibration {
+// Writes the layer input of each token, and how far each group's output is from its mean.
+class DistancePass : public Calibration {
  public:
   struct Layer {
-    const float* means;   // (groups, d)
-    const float* centre;  // (d) near the mean input, so that little is lost where sums are subtracted
-    const float* floor;   // (1)
-    double* distances;    // (groups) sums, from here on
-    double* targets;      // (groups) of y
-    double* squares;      // (groups) of y^2
-    double* inputs;       // (d) of x
-    double* products;     // (groups, d) of y x
-    float* gram;          // (triangle of d) of x x^T
+    const float* means;  // (groups, d)
+    float* inputs;       // (tokens, d)
+    float* distances;    // (tokens, groups)
   };
-  FitPass(std::shared_ptr<const Model> model, std::vector<Layer> layers, std::shared_ptr<void> owner)
-      : Calibration(std::move(model)), layers_(std::move(layers)), owner_(std::move(owner)) {}
+  // `tokens`: room for so many; more are not written.
+  DistancePass(std::shared_ptr<const Model> model, std::vector<Layer> layers, size_t tokens,
+               std::shared_ptr<void> owner)
+      : Calibration(std::move(model)),
+        layers_(std::move(layers)),
+        tokens_(tokens),
+        owner_(std::move(owner)),
+        done_(layers_.size(), 0) {}
+
+  // Tokens written; and begins again with the first.
+  size_t rewind();
 
  private:
   void learn(const Rows& rows, Threads& threads) override;
 
   std::vector<Layer> layers_;
-  std::shared_ptr<void> owner_;
-  std::vector<float> targets_;  // (rows, groups)
-};
-
-class MeasurePass : public Calibration {
- public:
-  struct Layer {
-    const float* means;    // (groups, d)
-    const float* weights;  // (groups, d)
-    const float* bias;     // (groups)
-    float* distances;      // (tokens, groups) of each output from its mean
-    float* scores;         // (tokens, groups) predicted log of the same
-    size_t tokens;         // room; more are not measured
-  };
-  MeasurePass(std::shared_ptr<const Model> model, std::vector<Layer> layers, std::shared_ptr<void> owner)
-      : Calibration(std::move(model)), layers_(std::move(layers)), owner_(std::move(owner)), done_(layers_.size(), 0) {}
-
- private:
-  void learn(const Rows& rows, Threads& threads) override;
-
-  std::vector<Layer> layers_;
+  size_t tokens_;
   std::shared_ptr<void> owner_;
   std::vector<size_t> done_;  // tokens of each layer
 };
