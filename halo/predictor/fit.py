@@ -11,6 +11,7 @@ RIDGES = (1.0, 1e-1, 1e-2, 1e-3)
 """Penalties that are tried, until one makes it worse; in units of an input's variance over all tokens."""
 
 _PROBES = 64
+_ROUNDING = 1e-6  # of a sum of squares in f32
 
 
 def fit_layer(bounds: list[int], means: Means, sums: FitSums, tokens: int) -> tuple[LayerTable, float]:
@@ -20,9 +21,11 @@ def fit_layer(bounds: list[int], means: Means, sums: FitSums, tokens: int) -> tu
     with the least generalised cross-validation error (Golub, Heath and Wahba 1979) over all groups together.
     """
     mean_x, mean_y = sums.inputs / tokens, sums.targets / tokens
-    gram = sums.gram.astype(np.float64) - tokens * np.outer(mean_x, mean_x)
-    variance = np.maximum(gram.diagonal(), 0.0)
-    scale = np.sqrt(np.where(variance > 1e-12 * max(variance.max(), 1e-300), variance, np.inf))  # inf: it never varies
+    gram = sums.gram.astype(np.float64)
+    least = _ROUNDING * gram.diagonal()
+    gram -= tokens * np.outer(mean_x, mean_x)
+    variance = gram.diagonal()
+    scale = np.sqrt(np.where(variance > least, variance, np.inf))  # inf: the input never varies
     gram /= np.outer(scale, scale)
     np.fill_diagonal(gram, np.isfinite(scale))
     products = ((sums.products - tokens * np.outer(mean_y, mean_x)) / scale)[means.counted]
