@@ -59,7 +59,7 @@ SYNC = [
     Figure("MQTT, 2.2 kB both ways, 5%", f"{_LAB} --transport mqtt --reply 2176 --loss 5", _ratio, 1.7),
     Figure("MQTT, 2.2 kB both ways, 10%", f"{_LAB} --transport mqtt --reply 2176 --loss 10", _ratio, 3.0),
 ]
-_CELL = "generate --workers 3 --delay 0 --partials f16 --transport udp -m {model}"
+_CELL = "generate --workers 3 --plan even --delay 0 --partials f16 --transport udp -m {model}"
 COMPUTE = [
     Figure("TinyLlama shape, hub + 3 workers, 5%", f"{_CELL} --loss 5", _ratio, 1.10),
     Figure("TinyLlama shape, hub + 3 workers, 10%", f"{_CELL} --loss 10", _ratio, 1.25),
@@ -116,22 +116,23 @@ def _against_llama_cpp(model: str) -> None:
 def _prompts(model: str) -> None:
     """A prompt of 256 tokens on the cell next to the hub alone, with one thread and with two; all take turns."""
     options = f"--prompt-tokens 256 --tokens 21 -m {model}"
-    commands = {
-        "one thread": f"halo bench generate --workers 0 {options}",
-        "two threads": f"halo bench generate --workers 0 -t 2 {options}",
-        "0%": f"halo bench generate --workers 3 --delay 0 --partials f16 --transport udp {options}",
-        "5%": f"halo bench generate --workers 3 --delay 0 --partials f16 --transport udp --loss 5 {options}",
+    alone = {threads: f"halo bench generate --workers 0 -t {threads} {options}" for threads in (1, 2)}
+    cells = {
+        (plan, loss): f"halo bench generate --workers 3 --plan {plan} --delay 0 --partials f16 --transport udp"
+        f"{f' --loss {loss}' if loss else ''} {options}"
+        for plan in ("even", "auto")
+        for loss in (0, 5)
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
+    times: dict[str, list[float]] = {command: [] for command in [*alone.values(), *cells.values()]}
     for _ in range(_ROUNDS):
-        for name, command in commands.items():
-            times[name].append(_run(command)["prompt_p50_ms"])
-    middle = {name: statistics.median(values) for name, values in times.items()}
-    for loss in ("0%", "5%"):
-        ratio, stretch = middle[loss] / middle["one thread"], middle[loss] / middle["two threads"]
+        for command, taken in times.items():
+            taken.append(_run(command)["prompt_p50_ms"])
+    middle = {command: statistics.median(taken) for command, taken in times.items()}
+    for (plan, loss), command in cells.items():
+        ratio, stretch = (middle[command] / middle[alone[threads]] for threads in (1, 2))
         told = f"{ratio:.2f}x ({stretch:.2f}x of two threads)"
         print(
-            f"| a prompt of 256 tokens, {loss}, against the hub alone | {told} | 1.05x | `{commands[loss]}` |",
+            f"| a prompt of 256 tokens, plan {plan}, {loss}%, against the hub alone | {told} | 1.05x | `{command}` |",
             flush=True,
         )
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from halo.cell import news
 from halo.cell.address import Address
 from halo.cell.roster import Roster
 from halo.cell.shards import HubShards
@@ -82,14 +83,14 @@ class Gathering:
     def _complain(self) -> None:
         ready, refusals = self.roster.ready(self.session), self.roster.refusals()
         if len(ready) >= (self.wanted or 0) and (ready or not refusals):
-            for refusal in refusals:
-                self.log(f"not taking part: {refusal}")
+            for name, reason in refusals.items():
+                self.log(news.left_out(name, reason))
             return
         text = f"{len(ready)} of {self.wanted} workers are ready" if self.wanted else "no worker is ready"
         text += f" ({', '.join(ready)})" if ready else ""
         text += f" in the cell {self.cell!r} at {self.address}"
         if refusals:
-            raise CellError(f"Only {text}. " + " ".join(refusals))
+            raise CellError(f"Only {text}. " + " ".join(f"{name}: {reason}" for name, reason in refusals.items()))
         raise CellError(
             f"Only {text}. Start the missing ones with 'halo worker --broker {self.address} --cell "
             f"{self.cell} -m MODEL' (for another machine: with this broker's name in its network), "

@@ -18,7 +18,7 @@ _WORK = (
 )  # fmt: skip
 _REASON = 200
 """Characters of a reason, of which one document may carry 65."""
-_SILENT = "datagrams to it are not answered"
+_SILENT = "datagrams are not answered"
 
 
 def link_of(name: str, state: Mapping[str, Any], datagrams: HubDatagrams) -> Link:

@@ -88,6 +88,8 @@ class Members:
         self._members: dict[str, Member] = {}
         self._refused: dict[str, Owner] = {}
         """Who could not join, as it was then: it may try again when it is another."""
+        self._told_refusals: dict[str, str] = {}
+        """What the user knows of those that will not serve."""
         self._holdoff = Holdoff(now)
         self._lock = threading.RLock()
         """Held where names, indices and figures must belong together."""
@@ -103,6 +105,7 @@ class Members:
             self._take(name)
         await self._datagrams.settle()
         self._tell_links()
+        self._told_refusals = self._roster.refusals()
         self._begun = True
 
     def close(self) -> None:
@@ -116,10 +119,11 @@ class Members:
     def hear(self, name: str) -> None:
         """There is another profile of this device; one that is cleared may be back in a moment (see `miss`)."""
         profile, member = self._roster.profiles.get(name), self._members.get(name)
-        if profile is None or not self._begun:
+        if not self._begun:
             return
-        if member is not None:
+        if profile is not None and member is not None:
             self._hear_member(member, profile)
+        self._tell_refusal(name)
         self._fill()
 
     def miss(self, name: str) -> None:
@@ -141,6 +145,8 @@ class Members:
         if profile.incarnation != member.owner[0]:
             self._end(member, "it was started anew")
         elif not serves(profile, self._session):
+            if member.here and profile.state == "refused":
+                self._told_refusals[member.name] = profile.reason  # as the reason of its leaving
             self._end(member, profile.reason or "it has ended the session")
         elif owner != member.owner:
             self._end(member, "it has begun the session anew")
@@ -153,6 +159,16 @@ class Members:
         member.closed = True
         if member.here:
             self._leave(member, reason)
+
+    def _tell_refusal(self, name: str) -> None:
+        """Say once that this device will not serve, and why: its user may be waiting for it."""
+        reason = self._roster.refusal(name)
+        if not reason or self._told_refusals.get(name) == reason:
+            return
+        if len(self._told_refusals) >= MOST:
+            del self._told_refusals[next(iter(self._told_refusals))]
+        self._told_refusals[name] = reason
+        self._log(news.left_out(name, reason))
 
     # ---- what the relay says
 
@@ -269,7 +285,7 @@ class Members:
         member.here, member.since = True, self._now()  # the user is told when it answers
 
     def _leave(self, member: Member, reason: str) -> None:
-        self.relay.leave(member.index, f"worker {member.name}: {reason}")
+        self.relay.leave(member.index, reason)
         member.here, member.since, member.trial_ends = False, self._now(), None
         before = member.told
         if before == "used":

@@ -15,7 +15,7 @@ def describe(names: Sequence[str]) -> str:
 
 
 def joined(name: str) -> str:
-    return f"worker {name} has joined: it computes from the next token on"
+    return f"worker {name} has joined: it takes part from the next token on"
 
 
 def left(name: str, reason: str, others: bool) -> str:

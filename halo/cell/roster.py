@@ -53,6 +53,7 @@ class Roster:
             self.ignored += 1
             return False
         self.profiles[name] = profile
+        self.strangers.pop(name, None)
         self._doubted.discard(name)
         return True
 
@@ -94,7 +95,14 @@ class Roster:
             if self._counts(profile) and profile.state != "refused" and not serves(profile, session)
         )
 
-    def refusals(self) -> list[str]:
-        """One line for each device that will not serve, with its reason."""
-        said = [f"{name}: {p.reason}" for name, p in self.profiles.items() if p.state == "refused"]
-        return sorted(said + [f"{name}: {why}" for name, why in self.strangers.items()])
+    def refusal(self, name: str) -> str:
+        """Why this device will not serve; empty: it has not said so."""
+        if name in self.strangers:
+            return self.strangers[name]
+        profile = self.profiles.get(name)
+        return profile.reason if profile is not None and profile.state == "refused" else ""
+
+    def refusals(self) -> dict[str, str]:
+        """Why each device that will not serve does not, by name."""
+        names = sorted({*self.profiles, *self.strangers})
+        return {name: why for name in names if (why := self.refusal(name))}

@@ -248,11 +248,11 @@ class HubSession:
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic == self._topics.lease:
             self._holder.hear(self._control, payload, retained)
-        elif (name := self._topics.profile_owner(topic)) and self.roster.hear(name, payload):
-            if name in self.roster.profiles:
-                self.members.hear(name)
-            else:
+        elif name := self._topics.profile_owner(topic):
+            if self.roster.hear(name, payload) and name not in self.roster.profiles:
                 self._check_soon(name)
+            else:
+                self.members.hear(name)
         self._news.set()
 
     def _check_soon(self, name: str) -> None:

@@ -22,7 +22,7 @@ _EXAMPLES = """\
   halo devices --broker mqtt://pi1 --watch      follow it, until Ctrl-C; with --json an object a line
 
 LINK is what carries requests and partials: udp, with the worker's address and the cipher, or mqtt. The hub measures
-links over udp: RTT and JITTER of packets in ms, LOSS on the way to the worker and back (of the last thousand), GOODPUT
+links over udp: RTT and JITTER of packets in ms, LOSS on the way to the worker and back (of the last 2048), GOODPUT
 (bytes of requests a second while any is under way).
 
 With --watch also what each device has done since the session began: its SHARE of the group results, requests answered

@@ -43,6 +43,8 @@ loss each way), and why the text ends:
 """
 
 _LOSS_WORTH_TELLING = 0.01
+_ALONE = 0.99
+"""With so much of the work this device might as well be alone."""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -137,6 +139,11 @@ def run(args: argparse.Namespace) -> int:
         report = _report(generation, text)
     if report["finish"] == "context":
         log("the text ends because the context window is full; -c gives a larger one")
+    if args.plan == "auto" and does_not_pay(report):
+        log(
+            "sharing does not pay: with this model and these links this device is faster alone, and did all the work "
+            "(--plan even shares it all the same)"
+        )
     if args.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
@@ -220,9 +227,17 @@ def _summary(report: dict[str, Any]) -> str:
     return "; ".join(halves)
 
 
+def does_not_pay(report: dict[str, Any]) -> bool:
+    """Whether the plan has left the workers idle although they were there: stable, and known for what they can do."""
+    devices = report.get("devices", [])
+    stable = [d for d in devices[1:] if d.get("state") == "stable" and d["requests"]]
+    return bool(stable) and devices[0]["share"] >= _ALONE and not any(d["stand_ins"] for d in stable)
+
+
 def _unusual_links(report: dict[str, Any]) -> list[str]:
     """`2 workers over udp, loss 5.1%, 1 over mqtt (pi3)` where a link is not as it should be."""
-    links = {d["name"]: d["link"] for d in report.get("devices", []) if "link" in d}
+    here = [d for d in report.get("devices", []) if d.get("state") not in ("gone", "expelled")]
+    links = {d["name"]: d["link"] for d in here if "link" in d}
     udp = [link for link in links.values() if link["transport"] == "udp"]
     others = [name for name, link in links.items() if link["transport"] != "udp" and link["reason"]]
     loss = max((max(link["loss_to"] or 0, link["loss_from"] or 0) for link in udp), default=0)

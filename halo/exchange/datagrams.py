@@ -226,7 +226,7 @@ def why_unreached(profile: Profile, link: Mapping[str, Any] | None, troubles: Ma
     if link["alive"]:
         return ""
     port = "" if profile.datagrams is None else f" (UDP port {profile.datagrams.port} there)"
-    return f"datagrams to it are not answered: a firewall between the devices?{port}"
+    return f"datagrams are not answered: a firewall between the devices?{port}"
 
 
 def _silent(link: Mapping[str, Any] | None) -> bool:

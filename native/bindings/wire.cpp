@@ -83,9 +83,7 @@ int join(Relay& r, const std::optional<Offer>& offer,
     setup->candidates = addresses_of(candidates);
   }
   py::gil_scoped_release release;
-  const int number = r.join(setup);
-  if (resident) r.set_resident(number, std::move(*resident));
-  return number;
+  return r.join(setup, resident ? std::move(*resident) : std::vector<std::pair<uint64_t, uint64_t>>());
 }
 
 py::list links_of(const Relay& relay) {

@@ -207,7 +207,18 @@ void Engine::assign(const SyncInput& in, Scatter& scatter) {
   if (exchange_) exchange_->survey(scatter, candidates_);
   masks_.resize(candidates_.size());
   assigner_->assign({in.layer, in.part, scatter.groups, in.rows}, candidates_, masks_);
+  if (exchange_ && assigner_->leaves_out()) try_one(scatter);
   scatter.masks.assign(masks_.begin() + 1, masks_.end());
+}
+
+// A device that has been left out for long gets one of the hub's groups, for it may have become faster.
+void Engine::try_one(const Scatter& scatter) {
+  const int worker = exchange_->whom_to_try(scatter);
+  if (worker < 0 || masks_[1 + worker] != 0) return;
+  const uint64_t may = masks_[0] & candidates_[1 + worker].resident;
+  const uint64_t group = may & ~(may - 1);
+  masks_[0] ^= group;
+  masks_[1 + worker] = group;
 }
 
 void Engine::compute_own(const SyncInput& in, uint64_t mask, Partial& out) {
@@ -235,12 +246,11 @@ void Engine::gather(const SyncInput& in, const Poll& poll) {
     Partial result;
     compute_own(part, late->mask, result);
     if (!result.finite()) throw not_finite(in.layer);
-    if (!late->suspicion.empty()) exchange_->expel(late->worker, late->suspicion);
+    const bool counts = exchange_->stand_in(*late, std::move(result));
     count([&](EngineCounters& c) {
       ++c.stand_ins;
-      c.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
+      if (counts) c.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
     });
-    exchange_->stand_in(*late, std::move(result));
   }
   exchange_->collect(sum_);
 }

@@ -66,6 +66,7 @@ class Engine {
   void encode(const float* weight, Type format, int rows);
   void sync(SyncInput in, const Poll& poll);
   void assign(const SyncInput& in, Scatter& scatter);
+  void try_one(const Scatter& scatter);
   void compute_own(const SyncInput& in, uint64_t mask, Partial& out);
   void gather(const SyncInput& in, const Poll& poll);
   void choose_exponents(const SyncInput& in);

@@ -53,11 +53,9 @@ struct Scatter {
 
 // A request that somebody has to stand in for.
 struct Overdue {
-  size_t number;  // in the round
-  int worker;
+  size_t number;    // in the round
   int first, rows;  // of the sync's rows
   uint64_t mask;
-  std::string suspicion;  // not empty: it was answered, but not with finite values
 };
 
 class Exchange {
@@ -70,6 +68,8 @@ class Exchange {
   // What an assigner needs to know of each worker for a sync like this (without `masks`); appends to `candidates`, one
   // for each worker that the scatter after it may name.
   virtual void survey(const Scatter& scatter, std::vector<Candidate>& candidates) = 0;
+  // A worker that has had no groups for long and is to be measured again, by a group or so of this sync; -1: none now.
+  virtual int whom_to_try(const Scatter& scatter) = 0;
   virtual void scatter(const Scatter& scatter) = 0;
   // Sends some rows of the caches of `slot` below `end` to a worker that misses them; `copy` reads them.
   using CopyRows = std::function<void(const CacheRows&, uint8_t*)>;
@@ -78,15 +78,14 @@ class Exchange {
   // Waits until every request of the last scatter is answered, or one is overdue: then somebody has to compute it, and
   // give it to `stand_in`. Calls `poll` now and then, which may throw.
   virtual std::optional<Overdue> await(const std::function<void()>& poll) = 0;
-  // The result for an overdue request; if the worker's own has come meanwhile, that one counts.
-  virtual void stand_in(const Overdue& request, Partial result) = 0;
+  // The finite result for an overdue request: a worker whose own was not is asked nothing any more. If the worker's own
+  // has come meanwhile, that one counts. Returns whether this one does.
+  virtual bool stand_in(const Overdue& request, Partial result) = 0;
   // Adds all results to `sum`, in request order.
   virtual void collect(Partial& sum) = 0;
 
   // A new epoch of the slot: what any cache holds from `base` on is void. What is outstanding is given up.
   virtual void roll_back(int slot, uint32_t epoch, uint32_t base) = 0;
-  // The worker's answers cannot be used: it is asked nothing any more.
-  virtual void expel(int worker, const std::string& reason) = 0;
 
   virtual ExchangeCounters counters() const = 0;
   virtual void reset_counters() = 0;

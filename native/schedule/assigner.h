@@ -34,6 +34,8 @@ class Assigner {
   // it, or, where there is none, of the hub. There is at least one candidate, the hub.
   virtual void assign(const Question& question, const std::vector<Candidate>& candidates,
                       std::vector<uint64_t>& masks) = 0;
+  // Whether it leaves out devices for what was measured of them: then they have to be tried now and then.
+  virtual bool leaves_out() const { return false; }
 };
 
 // The hub computes its share of the groups of every layer and part, and the workers equal shares of the rest; the same
@@ -68,6 +70,7 @@ class BalancedAssigner : public Assigner {
  public:
   void assign(const Question& question, const std::vector<Candidate>& candidates,
               std::vector<uint64_t>& masks) override;
+  bool leaves_out() const override { return true; }
 
  private:
   static constexpr int kMaxDevices = 64;  // a set of devices has 64 bits; the hub and the first workers that take part

@@ -8,7 +8,7 @@ namespace halo {
 void Completeness::roll_back(int first) {
   for (Layer& layer : layers_) {
     layer.there.remove_from(first);
-    layer.asked.remove_from(first);
+    layer.asked.remove_from(0);  // answers from before are not believed any more
   }
 }
 

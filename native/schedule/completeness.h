@@ -12,7 +12,7 @@ class Completeness {
  public:
   Completeness(int layers, int n_ctx) : n_ctx_(n_ctx), layers_(layers, {RowSet(n_ctx), RowSet(n_ctx)}) {}
 
-  // Positions from `first` on are void: of what has been rolled back.
+  // Positions from `first` on are void: of what has been rolled back. What was on its way will not be acknowledged.
   void roll_back(int first);
   // An input or a copy of these rows is on its way, has arrived, or will not arrive any more.
   void asked(int layer, int first, int rows) { layers_[layer].asked.add(first, rows); }

@@ -38,16 +38,14 @@ class Conduct {
     good_ = 0;
   }
 
-  // An answer has come. Returns whether it is back: it had been away.
-  bool answered(double now_us) {
+  // An answer has come.
+  void answered(double now_us) {
     if (standing_ == Standing::Stable && ++good_ >= kForgive) {
       good_ = 0;
       strikes_ = std::max(strikes_ - 1, 0);
     }
-    const bool was_away = standing_ == Standing::Away;
-    if (was_away) enter(Standing::Probation, now_us);
+    if (standing_ == Standing::Away) enter(Standing::Probation, now_us);
     if (standing_ == Standing::Probation && --needed_ <= 0) enter(Standing::Stable, now_us);
-    return was_away;
   }
 
   // Nothing has been heard for long although an answer is owed.

@@ -30,11 +30,14 @@ void Member::owe(Request r) {
   owed.push_back(std::move(r));
   if (owed.size() <= kMostOwed) return;
   const Request& oldest = owed.front();
-  if (holds_rows(oldest) && !oldest.given_up) {
-    caches[oldest.header.slot].given_up(oldest.header.layer, static_cast<int>(oldest.position), oldest.header.rows);
-  }
+  if (!oldest.given_up) give_up(oldest);
   counters.never += oldest.state == Request::State::StoodIn;
   owed.pop_front();
+}
+
+void Member::give_up(const Request& r) {
+  if (!holds_rows(r)) return;
+  caches[r.header.slot].given_up(r.header.layer, static_cast<int>(r.position), r.header.rows);
 }
 
 void Member::tend(Micros now) {
@@ -42,9 +45,7 @@ void Member::tend(Micros now) {
     const auto patience = std::max<Micros>(kInputLost, static_cast<Micros>(4 * r.predicted_us));
     if (r.given_up || now - r.asked < patience) continue;
     r.given_up = true;
-    if (holds_rows(r)) {
-      caches[r.header.slot].given_up(r.header.layer, static_cast<int>(r.position), r.header.rows);
-    }
+    give_up(r);
   }
   while (!owed.empty() && now - owed.front().asked > kNever) {
     counters.never += owed.front().state == Request::State::StoodIn;
@@ -60,24 +61,22 @@ void Member::tend(Micros now) {
 void Member::learn(const Request& r, const Header& answer, Micros now) {
   const double total = static_cast<double>(now - r.asked);
   const double took = std::min(static_cast<double>(answer.took_us), total);
-  const bool clear = r.times == 1;  // else nobody knows which sending was answered
-  if (clear) {
-    double& link = link_us[r.datagrams];
-    const double sample = total - took;
-    // What a dead or busy time adds is not the link's own.
-    link = link < 0 ? sample : link + kLinkGain * (std::min(sample, 3 * link + 1000) - link);
-    counters.link_us = link;
-  }
+  // Asked more than once, nobody knows which sending was answered: this is then the most that it can have been.
+  double& link = link_us[r.datagrams];
+  const double sample = total - took;
+  // What a dead or busy time adds is not the link's own.
+  link = link < 0 ? sample : link + kLinkGain * (std::min(sample, 3 * link + 1000) - link);
+  counters.link_us = link;
   const bool computed = answer.status == Status::Ok || answer.status == Status::Range;
   if (computed && r.alone && r.header.rows > 0) {
     speed.sample(r.kind, __builtin_popcountll(r.header.mask), took);
     counters.took_us += kLinkGain * (took - counters.took_us);
   }
-  if (clear && computed && r.header.mask != 0) deadlines[r.datagrams][r.kind].sample(total - r.predicted_us);
+  if (computed && r.header.mask != 0) deadlines[r.datagrams][r.kind].sample(total - r.predicted_us);
 }
 
 void Member::late(const Request& r, Micros now) {
-  const auto by = (now - r.deadline) / 1000;
+  const auto by = (now - std::min(r.soft, now)) / 1000;
   const auto bucket = std::find_if(kLateMs.begin(), kLateMs.end(), [&](int ms) { return by < ms; });
   ++counters.late[bucket - kLateMs.begin()];
 }

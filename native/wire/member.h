@@ -37,13 +37,15 @@ struct Request {
   Micros asked_last = 0;
   int times = 1;            // asked
   double predicted_us = 0;  // from asking to the answer
-  Micros deadline = 0;
-  bool alone = false;      // the worker had nothing else to do
-  bool datagrams = false;  // what it was sent over last
-  bool mqtt = false;       // it was sent over MQTT, too: then an answer may come that way
-  bool computing = false;  // the worker has said so
-  bool needless = false;   // to have asked it more than once
-  bool given_up = false;   // its input may be lost
+  Micros soft = INT64_MAX;  // who answers later has missed it
+  Micros deadline = 0;      // then somebody stands in: later than that, where only a disk has the groups
+  bool alone = false;       // the worker had nothing else to do
+  bool datagrams = false;   // what it was sent over last
+  bool mqtt = false;        // it was sent over MQTT, too: then an answer may come that way
+  bool computing = false;   // the worker has said so
+  bool needless = false;    // to have asked it more than once
+  bool given_up = false;    // its input may be lost
+  bool settled = false;     // no answer is to come any more, although none could be used
   State state = State::Waiting;
   Bytes message;  // to ask again
   Bytes answer;
@@ -59,6 +61,8 @@ struct Member {
         epochs(shape.slots),
         heard(now) {}
 
+  // Whether datagrams carry messages to it, which they do to these peers.
+  bool goes_over(uint64_t peers) const { return peer >= 0 && (peers >> peer & 1) != 0; }
   // What the worker has had to do for longer than it takes when nothing is in the way, in microseconds from now.
   double owed_us(Micros now) const;
   // Something has come from it.
@@ -68,6 +72,8 @@ struct Member {
   }
   // Puts a request away that nobody waits for any more: its answer may still come.
   void owe(Request request);
+  // Its rows, if it brought any that were not acknowledged, have to be sent again.
+  void give_up(const Request& request);
   // Looks after what is owed: inputs that must be lost, answers that will never come, silence.
   void tend(Micros now);
   // An answer to `request` has come: what it teaches. The counters of late answers are `late`'s.
@@ -101,6 +107,8 @@ struct Member {
   Micros heard;                       // when anything came last
   Micros unheard = -1;                // when it was first asked something after that; -1: it was not
   Micros probed = 0;                  // when it was sent something although it is away
+  int unused = 0;                     // syncs in a row for which it could have had groups and had none
+  bool tried = false;                 // its next groups are there to measure it
   int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter
   bool known = false;

@@ -1,4 +1,4 @@
-// Membership, and the rounds from scatter to collect; what becomes of answers is in relay_answers.cpp.
+// The rounds, from survey to collect. Membership is in relay_members.cpp, what becomes of answers in relay_answers.cpp.
 #include "wire/relay.h"
 
 #include <algorithm>
@@ -18,10 +18,16 @@ constexpr Micros kNever = Channel::kNever;
 constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub would have to read its file
 constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away, or far behind
 constexpr size_t kBacklog = 64;            // unanswered requests with which it is: its cache is filled later
+constexpr int kLeftOut = 64;               // syncs in a row without groups after which a worker is tried now and then
+constexpr int kResting = 1024;             // and after which it is told no more inputs: they would be sent for nothing
+constexpr Micros kTryEvery = 250'000;      // at least; a hundred times what it takes, where that is more
 constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
 constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
 constexpr double kSlow = 1.8;              // times as slow as usual: even plans leave it out
 constexpr double kSlowUs = 500;            // and by at least so much
+constexpr double kUseless = 8;             // times what the hub takes, and so much more: even plans leave it out
+constexpr double kUselessUs = 50'000;
+constexpr double kLongestWait = 1e6;  // for a critical answer that others can give, whatever was predicted
 constexpr size_t kFillBytes = 32768;
 
 int rows_per_message(const Scatter& s, size_t max_message) {
@@ -33,17 +39,22 @@ int rows_per_message(const Scatter& s, size_t max_message) {
   return (rows + messages - 1) / messages;  // of equal size
 }
 
-bool goes_over(const Member& m, uint64_t over) { return m.peer >= 0 && (over >> m.peer & 1) != 0; }
-
 uint64_t holds(const Member& m, int layer, Part part) {
   if (m.resident.empty()) return ~uint64_t{0};
+  if (layer >= static_cast<int>(m.resident.size())) return 0;
   return part == Part::Attention ? m.resident[layer].first : m.resident[layer].second;
 }
 
-// Whether a worker is now much slower than it usually is, by more than what is noise on a short request.
-bool is_slow(const Member& m, int kind, int groups) {
+// Whether a worker has had nothing to do for so long that it is not worth telling the inputs.
+bool rests(const Member& m) { return m.unused > kResting && m.conduct.standing() == Standing::Stable; }
+
+// Whether a worker is now much slower than it usually is, by more than what is noise on a short request; or, with its
+// link, so much slower than the hub that it is of no use.
+bool is_slow(const Member& m, const Speed* hub, int kind, int groups) {
   const double factor = m.speed.factor();
-  return factor > kSlow && m.speed.predict(kind, groups / 4) * (1 - 1 / factor) > kSlowUs;
+  if (factor > kSlow && m.speed.predict(kind, groups / 4) * (1 - 1 / factor) > kSlowUs) return true;
+  const double some = groups / 4;
+  return hub != nullptr && m.start_us + some * m.group_us > kUseless * hub->predict(kind, groups / 4) + kUselessUs;
 }
 
 void add(const Bytes& answer, const Request& request, Partial& sum) {
@@ -83,128 +94,6 @@ void add(const Partial& own, const Request& request, size_t d, Partial& sum) {
 
 }  // namespace
 
-Relay::Relay(uint64_t session, Post post, RelayOptions options)
-    : session_(session), options_(options), carriers_(std::move(post)) {}
-
-// ---- membership
-
-void Relay::open_datagrams(bool only) {
-  carriers_.open_datagrams(
-      [this](int peer, Bytes message) {
-        std::lock_guard<std::mutex> lock(mutex_);
-        if (const MemberPtr member = member_of_peer(peer)) deliver_to(member, std::move(message), true);
-      },
-      only);
-}
-
-int Relay::join(const std::optional<PeerSetup>& link) {
-  const Micros now = Endpoint::now();
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto free = std::find(members_.begin(), members_.end(), nullptr);
-  const int number = static_cast<int>(free - members_.begin());
-  if (number == kMaxGroups) throw std::invalid_argument("a cell has at most 64 workers");
-  auto member = std::make_shared<Member>(number, shape_, now);
-  if (link) member->peer = carriers_.add(*link);
-  if (free == members_.end()) {
-    members_.push_back(std::move(member));
-  } else {
-    *free = std::move(member);
-  }
-  return number;
-}
-
-Relay::MemberPtr Relay::find(int worker) const {
-  return worker >= 0 && worker < static_cast<int>(members_.size()) ? members_[worker] : nullptr;
-}
-
-Relay::MemberPtr Relay::member_of_peer(int peer) const {
-  const auto found =
-      std::find_if(members_.begin(), members_.end(), [&](const auto& m) { return m && m->peer == peer; });
-  return found == members_.end() ? nullptr : *found;
-}
-
-void Relay::leave(int worker, const std::string& reason) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (!member) return;
-  member->conduct.left(static_cast<double>(Endpoint::now()));
-  if (member->conduct.standing() == Standing::Gone) member->reason = reason;
-  arrived_.notify_all();
-}
-
-void Relay::rejoin(int worker) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (!member || member->conduct.standing() != Standing::Gone) return;
-  member->conduct.came_back(static_cast<double>(Endpoint::now()));
-  member->hear(Endpoint::now());
-  member->reason.clear();
-}
-
-DeviceCounters Relay::forget(int worker) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (!member) return {};
-  member->conduct.left(static_cast<double>(Endpoint::now()));  // requests of the present round keep it until their end
-  members_[worker] = nullptr;
-  carriers_.remove(member->peer);
-  member->peer = -1;
-  arrived_.notify_all();
-  DeviceCounters counters = member->counters;
-  counters.probations = member->conduct.probations();
-  return counters;
-}
-
-void Relay::set_resident(int worker, std::vector<std::pair<uint64_t, uint64_t>> masks) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (const MemberPtr member = find(worker)) member->resident = std::move(masks);
-}
-
-void Relay::update_candidates(int worker, std::vector<Address> candidates) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const MemberPtr member = find(worker);
-  if (member && member->peer >= 0) carriers_.datagrams()->set_candidates(member->peer, std::move(candidates));
-}
-
-void Relay::expel(int worker, const std::string& reason) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (const MemberPtr member = find(worker)) expel(*member, reason);
-}
-
-std::vector<std::optional<Relay::MemberState>> Relay::members() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto now = static_cast<double>(Endpoint::now());
-  std::vector<std::optional<MemberState>> states;
-  for (const MemberPtr& m : members_) {
-    states.emplace_back();
-    if (!m) continue;
-    const double cache = m->caches.empty() ? 1.0 : m->caches.front().share(end_);
-    states.back() = {m->conduct.standing(), m->reason, (now - m->conduct.since_us()) * 1e-6, cache, m->owed.size()};
-  }
-  return states;
-}
-
-std::vector<std::optional<Relay::LinkState>> Relay::links() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<std::optional<LinkState>> states;
-  const Endpoint* endpoint = carriers_.datagrams();
-  for (const MemberPtr& m : members_) {
-    states.emplace_back();
-    if (!m) continue;
-    states.back().emplace();
-    if (m->peer < 0) continue;
-    states.back() = {true, endpoint->alive(m->peer), endpoint->where(m->peer), endpoint->report(m->peer),
-                     endpoint->counters(m->peer)};
-  }
-  return states;
-}
-
-EndpointCounters Relay::endpoint_counters() const {
-  return carriers_.datagrams() != nullptr ? carriers_.datagrams()->counters() : EndpointCounters();
-}
-
-// ---- rounds
-
 void Relay::begin(const CellShape& shape) {
   std::lock_guard<std::mutex> lock(mutex_);
   shape_ = shape;
@@ -226,6 +115,7 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   const size_t begin = candidates.size();
   uint64_t held = s.hub_resident;  // by anybody who can be relied on
   taking_ = members_;
+  took_.assign(taking_.size(), false);
   for (const MemberPtr& m : taking_) {
     Candidate& c = candidates.emplace_back();
     if (!m) continue;
@@ -233,16 +123,17 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     m->tend(now);
     m->known = m->speed.known(kind);
     const Speed& speed = m->known || s.hub == nullptr ? m->speed : *s.hub;
-    const double link = m->link_us[goes_over(*m, over)];
+    const double link = m->link_us[m->goes_over(over)];
     m->start_us = std::max(link, 0.0) + speed.start_us(kind) + m->owed_us(now);
     m->group_us = speed.group_us(kind);
     c.takes = m->conduct.standing() == Standing::Stable &&
               (in.part == Part::Mlp || m->caches[in.slot].complete(in.layer) >= first);
-    c.slow = options_.stand_ins && is_slow(*m, kind, s.groups);
+    c.slow = options_.stand_ins && is_slow(*m, s.hub, kind, s.groups);
     c.resident = holds(*m, in.layer, in.part);
     c.start_us = m->start_us;
     c.group_us = m->group_us;
     c.cost_us = cost_us_;
+    took_[candidates.size() - begin - 1] = c.takes;
     if (c.takes) held |= c.resident;
   }
   // Whoever is on probation and alone holds a group is waited for a while, before the hub reads its file.
@@ -255,6 +146,22 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     c.resident &= ~held;
     c.takes = true;
   }
+}
+
+int Relay::whom_to_try(const Scatter& s) {
+  const Micros now = Endpoint::now();
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (now < try_at_ || s.input->part != Part::Mlp || s.input->rows != 1) return -1;
+  for (size_t i = 0; i < taking_.size(); ++i) {
+    const size_t number = ++tried_ % taking_.size();
+    const MemberPtr& m = taking_[number];
+    if (!took_[number] || m->unused < kLeftOut) continue;
+    m->tried = true;
+    try_at_ = now + std::max<Micros>(kTryEvery, static_cast<Micros>(100 * (m->start_us + m->group_us)));
+    return static_cast<int>(number);
+  }
+  try_at_ = now + kTryEvery;
+  return -1;
 }
 
 Request Relay::make(const MemberPtr& member, const Header& header, bool over) const {
@@ -277,8 +184,10 @@ void Relay::predict(const Scatter& s, Request& r, Micros now) const {
   if (r.header.mask == 0 || !options_.stand_ins) return;
   const double stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
   const double allowance = r.member->deadlines[r.datagrams][r.kind].allowance(r.predicted_us, stand_in_us);
-  r.deadline = now + static_cast<Micros>(r.predicted_us + allowance);
-  if ((r.header.mask & ~s.hub_resident) != 0) r.deadline += kHardDeadline;
+  // A worker that is slow beyond use is waited for as long at most, however well that is known.
+  const double longest = std::max<double>(kLongestWait, 4 * stand_in_us);
+  r.soft = now + static_cast<Micros>(std::min(r.predicted_us + allowance, longest));
+  r.deadline = (r.header.mask & ~s.hub_resident) != 0 ? r.soft + kHardDeadline : r.soft;
 }
 
 // Rows first .. first + rows - 1 of the sync, for one worker. What it is told without being asked for groups is owed at
@@ -327,23 +236,31 @@ void Relay::scatter(const Scatter& s) {
       const MemberPtr& m = taking_[i];
       const uint64_t mask = s.masks[i];
       if (!m || (mask == 0 && in.part != Part::Attention)) continue;
-      if (m->conduct.standing() > Standing::Away) continue;
+      // Whoever has gone since it was surveyed, or since the sync's first time, still has its groups: an overdue
+      // request stands for them, which is not sent.
+      const bool gone = m->conduct.standing() > Standing::Away;
+      if (gone && mask == 0) continue;
+      if (mask == 0 && took_[i]) ++m->unused;
+      if (mask != 0 && !std::exchange(m->tried, false)) m->unused = 0;
+      if (mask == 0 && rests(*m)) continue;
       if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
         if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
       }
-      const bool datagrams = goes_over(*m, over);
+      const bool datagrams = m->goes_over(over);
       // Fragments interleave, so long messages block nothing, and more rows at once are computed faster.
       const bool whole = datagrams && options_.max_message >= RelayOptions().max_message;
       const int step = rows_per_message(s, whole ? Channel::kMaxMessage : options_.max_message);
       for (int first = 0; first < in.rows; first += step) {
         ask(s, m, mask, first, std::min(step, in.rows - first), datagrams);
+        round_.back().settled = gone;
       }
     }
     const auto told =
         std::stable_partition(round_.begin(), round_.end(), [](const Request& r) { return r.header.mask != 0; });
     notes.reserve(static_cast<size_t>(round_.end() - told));
     for (auto r = round_.begin(); r != round_.end(); ++r) {
+      if (r->settled) continue;
       DeviceCounters& c = r->member->counters;
       ++c.messages_sent;
       c.bytes_sent += r->message.size();
@@ -371,7 +288,7 @@ void Relay::back_fill(int slot, int end, const CopyRows& copy) {
     const int most = static_cast<int>(std::max<size_t>(1, kFillBytes / (4 * static_cast<size_t>(shape_.kv_dim))));
     for (size_t i = 0; i < members_.size() && message.empty(); ++i) {
       const MemberPtr& m = members_[turn_++ % members_.size()];
-      if (!m || !m->conduct.is_here() || m->fill) continue;
+      if (!m || !m->conduct.is_here() || m->fill || rests(*m)) continue;
       const auto gap = m->caches[slot].gap(end, most);
       if (!gap) continue;
       Header header;
@@ -387,7 +304,7 @@ void Relay::back_fill(int slot, int end, const CopyRows& copy) {
       const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
       message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
       copy({slot, gap->layer, gap->first, gap->rows}, rows);
-      m->fill = make(m, header, goes_over(*m, over));
+      m->fill = make(m, header, m->goes_over(over));
       m->fill->member.reset();
       m->fill->position = static_cast<uint32_t>(gap->first);
       m->caches[slot].asked(gap->layer, gap->first, gap->rows);
@@ -409,31 +326,24 @@ Micros Relay::due(const Request& r) const {
 }
 
 // Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
-std::vector<Request*> Relay::ask_again(Micros now, uint64_t over) {
-  std::vector<Request*> requests;
+std::vector<Carriers::Parcel> Relay::ask_again(Micros now, uint64_t over) {
+  std::vector<Carriers::Parcel> parcels;
   for (Request& r : round_) {
-    const bool datagrams = goes_over(*r.member, over), moved = datagrams != r.datagrams;
+    const bool datagrams = r.member->goes_over(over), moved = datagrams != r.datagrams;
     if (r.state != Request::State::Waiting || (!moved && now < due(r))) continue;
     counters_.fall_backs += moved && !datagrams;
     r.datagrams = datagrams;
     r.mqtt |= !datagrams;
     ++r.times;
     r.asked_last = now;
+    r.settled = false;
     r.message[offsetof(Header, flags)] |= kResend;
     ++counters_.re_requests;
     ++r.member->counters.messages_sent;
     r.member->counters.bytes_sent += r.message.size();
-    requests.push_back(&r);
+    parcels.push_back(parcel_of(r));
   }
-  return requests;
-}
-
-void Relay::post(std::vector<Request*>& requests) {
-  std::vector<Carriers::Parcel> parcels;
-  for (const Request* r : requests) {
-    parcels.push_back({r->member->number, r->member->peer, r->times - 1, r->datagrams, &r->message});
-  }
-  carriers_.send(parcels);
+  return parcels;
 }
 
 bool Relay::is_over() const {
@@ -447,7 +357,7 @@ Overdue Relay::overdue(size_t number, Micros now) {
   r.state = Request::State::Overdue;
   if (r.suspicion.empty()) r.member->conduct.missed(static_cast<double>(now));
   ++r.member->counters.stand_ins;
-  return {number, r.member->number, r.first, r.header.rows, r.header.mask, r.suspicion};
+  return {number, r.first, r.header.rows, r.header.mask};
 }
 
 std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
@@ -472,10 +382,10 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
     lock.unlock();
     const uint64_t over = carriers_.over_datagrams();
     lock.lock();
-    std::vector<Request*> again = ask_again(Endpoint::now(), over);
+    const std::vector<Carriers::Parcel> again = ask_again(Endpoint::now(), over);
     if (again.empty() && Endpoint::now() - polled < kPollEvery / std::chrono::microseconds(1)) continue;
     lock.unlock();
-    post(again);
+    carriers_.send(again);
     polled = Endpoint::now();
     poll();
     lock.lock();
@@ -485,12 +395,14 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
   return {};
 }
 
-void Relay::stand_in(const Overdue& overdue, Partial result) {
+bool Relay::stand_in(const Overdue& overdue, Partial result) {
   std::lock_guard<std::mutex> lock(mutex_);
   Request& r = round_[overdue.number];
-  if (r.state != Request::State::Overdue) return;  // answered meanwhile
+  if (r.state != Request::State::Overdue) return false;  // answered meanwhile
   r.own = std::move(result);
   r.state = Request::State::StoodIn;
+  if (!r.suspicion.empty()) expel(*r.member, r.suspicion);  // its number may be another's by now
+  return true;
 }
 
 void Relay::collect(Partial& sum) {
@@ -510,7 +422,11 @@ void Relay::abandon() {
   for (Request& r : round_) {
     if (r.state == Request::State::Answered || r.header.rows == 0) continue;
     Member& member = *r.member;
-    member.owe(std::move(r));
+    if (r.settled) {
+      member.give_up(r);
+    } else {
+      member.owe(std::move(r));
+    }
   }
   round_.clear();
 }
@@ -540,61 +456,6 @@ void Relay::reset_counters() {
   counters_ = ExchangeCounters();
   for (const MemberPtr& m : members_) {
     if (m) m->counters = DeviceCounters();
-  }
-}
-
-// ---- syncs without arithmetic
-
-std::vector<double> Relay::probe(size_t payload, uint32_t reply_bytes, int syncs, const std::function<void()>& poll) {
-  std::vector<double> seconds;
-  for (int i = 0; i < syncs; ++i) seconds.push_back(probe_once(payload, reply_bytes, poll));
-  return seconds;
-}
-
-double Relay::probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll) {
-  const Micros start = Endpoint::now();
-  const uint64_t over = carriers_.over_datagrams();
-  std::vector<Request*> requests;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    round_.clear();
-    for (const MemberPtr& m : members_) {
-      if (!m || m->conduct.standing() == Standing::Gone || m->conduct.standing() == Standing::Expelled) continue;
-      Header header;
-      header.session = session_;
-      header.request = next_id_++;
-      header.kind = Kind::Probe;
-      round_.push_back(make(m, header, goes_over(*m, over)));
-      round_.back().message = encode_probe(header, payload, reply_bytes);
-      ++m->counters.messages_sent;
-      m->counters.bytes_sent += round_.back().message.size();
-    }
-    for (Request& r : round_) requests.push_back(&r);
-  }
-  carriers_.set_waiting(true);
-  post(requests);
-  const auto check = [&] {
-    poll();
-    std::lock_guard<std::mutex> lock(mutex_);
-    fail_if_lost(Endpoint::now());
-  };
-  if (const auto gone = await(check)) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const std::string reason = round_[gone->number].member->reason;
-    round_.clear();
-    throw WorkerLost(gone->worker, reason.empty() ? "it is gone" : reason);
-  }
-  std::lock_guard<std::mutex> lock(mutex_);
-  round_.clear();
-  return static_cast<double>(Endpoint::now() - start) * 1e-6;
-}
-
-void Relay::fail_if_lost(Micros now) const {
-  const auto patience = static_cast<Micros>(options_.patience_s * 1e6);
-  for (const Request& r : round_) {
-    if (r.state != Request::State::Waiting || now - std::max(r.asked, r.member->heard) < patience) continue;
-    throw WorkerLost(r.member->number, "it did not answer for " + std::to_string(options_.patience_s).substr(0, 4) +
-                                           " s, asked again and again");
   }
 }
 

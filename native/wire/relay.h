@@ -40,9 +40,10 @@ class Relay : public Exchange {
   // else may. Throws Error where the system gives no socket.
   void open_datagrams(bool only);
 
-  // A worker takes part from the next sync on; its number is free again only after `forget`. Throws
+  // A worker takes part from the next sync on, with the groups of `resident` (see set_resident; empty: with all); its
+  // number is free again only after `forget`. Throws
   // std::invalid_argument when there are as many as a mask of workers can name.
-  int join(const std::optional<PeerSetup>& link);
+  int join(const std::optional<PeerSetup>& link, std::vector<std::pair<uint64_t, uint64_t>> resident = {});
   // It is gone: what it owes the present round is computed by others. It keeps its number and its link.
   void leave(int worker, const std::string& reason);
   // It is back, the same process with the same keys and whatever its caches held.
@@ -77,13 +78,13 @@ class Relay : public Exchange {
 
   void begin(const CellShape& shape) override;
   void survey(const Scatter& scatter, std::vector<Candidate>& candidates) override;
+  int whom_to_try(const Scatter& scatter) override;
   void scatter(const Scatter& scatter) override;
   void back_fill(int slot, int end, const CopyRows& copy) override;
   std::optional<Overdue> await(const std::function<void()>& poll) override;
-  void stand_in(const Overdue& request, Partial result) override;
+  bool stand_in(const Overdue& request, Partial result) override;
   void collect(Partial& sum) override;
   void roll_back(int slot, uint32_t epoch, uint32_t base) override;
-  void expel(int worker, const std::string& reason) override;
   ExchangeCounters counters() const override;
   void reset_counters() override;
 
@@ -94,14 +95,17 @@ class Relay : public Exchange {
  private:
   using MemberPtr = std::shared_ptr<Member>;
 
+  // Valid as long as the request's message is.
+  static Carriers::Parcel parcel_of(const Request& r) {
+    return {r.member->number, r.member->peer, r.times - 1, r.datagrams, &r.message};
+  }
   MemberPtr find(int worker) const;
   MemberPtr member_of_peer(int peer) const;
   Request make(const MemberPtr& member, const Header& header, bool over) const;
   void ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over);
   void predict(const Scatter& s, Request& request, Micros now) const;
-  void post(std::vector<Request*>& requests);
   Micros due(const Request& request) const;
-  std::vector<Request*> ask_again(Micros now, uint64_t over);
+  std::vector<Carriers::Parcel> ask_again(Micros now, uint64_t over);
   Overdue overdue(size_t number, Micros now);
   bool is_over() const;
   void abandon();
@@ -111,8 +115,8 @@ class Relay : public Exchange {
   bool deliver_to(const MemberPtr& member, Bytes message, bool sealed);
   bool take(Request& request, Bytes message, Micros now);
   void take_refusal(Request& request, const Header& answer, Micros now);
-  bool take_owed(const MemberPtr& member, const Bytes& message, Micros now);
-  bool take_filled(const MemberPtr& member, const Header& answer);
+  bool take_owed(const MemberPtr& member, const Bytes& message, Micros now, bool sealed);
+  bool take_filled(const MemberPtr& member, const Header& answer, bool sealed);
   void expel(Member& member, const std::string& reason);
   bool misses_earlier(const Request& request) const;
 
@@ -126,10 +130,12 @@ class Relay : public Exchange {
   std::vector<MemberPtr> members_;  // by number; none: free
   std::vector<MemberPtr> taking_;   // as surveyed: those that the next scatter names
   std::vector<Request> round_;
-  std::vector<Request*> outbox_;  // of the scatter that is being made; borrowed
   uint64_t next_id_ = 1;
-  size_t turn_ = 0;  // whose cache is filled next
-  int end_ = 0;      // rows that a complete cache has
+  size_t turn_ = 0;         // whose cache is filled next
+  size_t tried_ = 0;        // who was measured last although it had nothing to do
+  Micros try_at_ = 0;       // when the next one is
+  std::vector<bool> took_;  // as surveyed: who could have had groups
+  int end_ = 0;             // rows that a complete cache has
   Micros last_scatter_ = 0;
   double cost_us_ = 40;        // of the hub's time, for each request: smoothed
   ExchangeCounters counters_;  // of all workers together

@@ -44,6 +44,12 @@ bool answers(const Header& h, const Header& asked) {
          h.d == asked.d && h.mask == asked.mask && h.rows == asked.rows;
 }
 
+// Over MQTT anybody may speak who may publish at the broker: no answer is taken that way to what was only asked over
+// sealed datagrams.
+bool may_answer(const Member& member, const Request& asked, bool sealed) {
+  return sealed || member.peer < 0 || asked.mqtt;
+}
+
 }  // namespace
 
 bool Relay::deliver(int worker, Bytes message, bool sealed) {
@@ -56,8 +62,7 @@ bool Relay::deliver(int worker, Bytes message, bool sealed) {
   return deliver_to(member, std::move(message), sealed);
 }
 
-// Over MQTT anybody may speak who may publish at the broker: no answer of a worker is taken that way to what was only
-// asked over sealed datagrams.
+// Nothing at all is taken over MQTT from a worker that was asked nothing that way: it must not even be expelled for it.
 bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
   const Micros now = Endpoint::now();
   const bool asked_so =
@@ -86,13 +91,14 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
     return r.header.request == h.request && r.member == member;
   });
   if (found == round_.end()) {
-    if (take_owed(member, message, now)) return false;
+    if (take_owed(member, message, now, sealed)) return false;
     ++counters_.late_duplicates;
     member->hear(now);
     if (member->conduct.standing() == Standing::Away) member->conduct.answered(static_cast<double>(now));
     return false;
   }
-  if (found->state == Request::State::Answered) {
+  if (!may_answer(*member, *found, sealed) || found->state == Request::State::Answered ||
+      (found->state == Request::State::StoodIn && found->settled)) {
     ++counters_.late_duplicates;
     return false;
   }
@@ -118,6 +124,7 @@ bool Relay::misses_earlier(const Request& request) const {
 
 void Relay::take_refusal(Request& r, const Header& answer, Micros now) {
   Member& member = *r.member;
+  r.settled = true;
   switch (static_cast<Refusal>(answer.reason)) {
     case Refusal::CacheIncomplete:
       if (misses_earlier(r)) return;
@@ -156,6 +163,8 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
     return true;
   }
   if (h.status == Status::Passed) {  // of what we wait for: it takes another sync for the newest
+    member.acknowledge(r, epochs_[r.header.slot]);
+    r.settled = true;
     r.deadline = now;
     return true;
   }
@@ -171,6 +180,7 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
   }
   r.suspicion = suspicion_of(partial);
   if (!r.suspicion.empty()) {
+    r.settled = true;
     r.deadline = now;
     return true;
   }
@@ -180,11 +190,21 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
   }
   member.learn(r, h, now);
   member.acknowledge(r, epochs_[r.header.slot]);
-  member.conduct.answered(static_cast<double>(now));
+  if (r.state == Request::State::Waiting && now > r.soft) {  // who alone holds the groups has been waited for longer
+    member.conduct.missed(static_cast<double>(now));
+    member.late(r, now);
+  } else {
+    member.conduct.answered(static_cast<double>(now));
+  }
   member.broken_promises = 0;
+  if (r.state == Request::State::StoodIn) {
+    member.late(r, now);
+    r.settled = true;
+    return true;
+  }
   if (r.state == Request::State::Overdue) {
     member.late(r, now);
-    --member.counters.stand_ins;  // its own result counts after all
+    member.counters.stand_ins -= member.counters.stand_ins > 0;  // its own result counts after all
   }
   r.state = Request::State::Answered;
   if (h.status == Status::Ok) {
@@ -195,14 +215,14 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
 }
 
 // An answer that nobody waits for. Its values are of no use any more, but it shows how the worker does.
-bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now) {
+bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now, bool sealed) {
   Header h;
   read_header(message.data(), message.size(), &h);
-  if (h.kind == Kind::Filled) return take_filled(member, h);
+  if (h.kind == Kind::Filled) return take_filled(member, h, sealed);
   const auto found = std::find_if(member->owed.begin(), member->owed.end(),
                                   [&](const Request& r) { return r.header.request == h.request; });
   PartialView partial;
-  if (found == member->owed.end()) return false;
+  if (found == member->owed.end() || !may_answer(*member, *found, sealed)) return false;
   if (!decode_partial(message.data(), message.size(), &partial) || !answers(h, found->header)) {
     ++counters_.bad_messages;
     expel(*member, "it answered a request with a message of the wrong shape");
@@ -214,6 +234,8 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now)
   const bool refused = h.status == Status::Refused;
   if (!refused || h.reason == static_cast<uint16_t>(Refusal::CacheIncomplete)) {
     member->acknowledge(*found, epochs_[h.slot]);
+  } else {
+    member->give_up(*found);
   }
   if (found->state == Request::State::StoodIn || found->state == Request::State::Overdue) member->late(*found, now);
   if (!refused) member->conduct.answered(static_cast<double>(now));
@@ -221,8 +243,9 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now)
   return true;
 }
 
-bool Relay::take_filled(const MemberPtr& member, const Header& h) {
+bool Relay::take_filled(const MemberPtr& member, const Header& h, bool sealed) {
   if (!member->fill || member->fill->header.request != h.request) return false;
+  if (!may_answer(*member, *member->fill, sealed)) return false;
   const Request fill = *std::exchange(member->fill, std::nullopt);
   member->hear(Endpoint::now());
   const int slot = fill.header.slot, first = static_cast<int>(fill.position);

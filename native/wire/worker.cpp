@@ -11,6 +11,9 @@ namespace {
 constexpr size_t kKeptReplies = 16;
 constexpr size_t kMaxPending = 256;
 
+// Syncs are counted for as long as a hub lives: their numbers may begin anew.
+bool is_before(uint32_t sync, uint32_t other) { return static_cast<int32_t>(sync - other) < 0; }
+
 }  // namespace
 
 void Worker::open(uint64_t session, int n_ctx, int n_slots) {
@@ -21,7 +24,7 @@ void Worker::open(uint64_t session, int n_ctx, int n_slots) {
   session_ = session;
   n_ctx_ = n_ctx;
   n_slots_ = n_slots;
-  newest_sync_[0] = newest_sync_[1] = 0;
+  newest_sync_[0] = newest_sync_[1] = std::nullopt;
   pending_.clear();
   replies_.clear();
 }
@@ -99,7 +102,10 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer, 
     ++counters_.bad_messages;
     return Verdict::Drop;
   }
-  if (h.kind == Kind::Request) newest_sync_[sealed] = std::max(newest_sync_[sealed], h.sync);
+  if (h.kind == Kind::Request) {
+    std::optional<uint32_t>& newest = newest_sync_[sealed];
+    if (!newest || is_before(*newest, h.sync)) newest = h.sync;
+  }
   pending_[h.request] = {Clock::now(), sealed};
   return Verdict::Compute;
 }
@@ -107,7 +113,9 @@ Worker::Verdict Worker::accept(const uint8_t* data, size_t size, Bytes* answer, 
 // The hub waits for no request of an older sync than the newest: somebody else has computed it.
 bool Worker::has_passed(const Header& h) const {
   const auto found = pending_.find(h.request);
-  return found != pending_.end() && h.sync < newest_sync_[found->second.sealed];
+  if (found == pending_.end()) return false;
+  const std::optional<uint32_t>& newest = newest_sync_[found->second.sealed];
+  return newest && is_before(h.sync, *newest);
 }
 
 const Bytes* Worker::kept(uint64_t id) const {
@@ -185,7 +193,14 @@ Bytes Worker::compute(const uint8_t* data, size_t size) {
     status = Status::Refused;
     refusal = Refusal::Failed;
   }
-  Bytes reply = encode_partial(h, status, refusal, took_us(h.request), &partial, request.exponents);
+  Bytes reply;
+  try {
+    reply = encode_partial(h, status, refusal, took_us(h.request), &partial, request.exponents);
+  } catch (const std::exception&) {  // no memory: asked again, it may be possible
+    std::lock_guard<std::mutex> lock(mutex_);
+    pending_.erase(h.request);
+    throw;
+  }
   std::lock_guard<std::mutex> lock(mutex_);
   ++counters_.requests;
   pending_.erase(h.request);

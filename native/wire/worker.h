@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "engine/device.h"
 #include "engine/pace.h"
@@ -65,7 +66,7 @@ class Worker {
   uint64_t session_ = 0;
   int n_ctx_ = 0, n_slots_ = 0;
   // Of requests that came over MQTT, where anybody may speak, and of sealed ones, which those must not hold up.
-  uint32_t newest_sync_[2] = {0, 0};
+  std::optional<uint32_t> newest_sync_[2];
   std::map<uint64_t, Pending> pending_;             // by request
   std::deque<std::pair<uint64_t, Bytes>> replies_;  // the last ones, oldest first
   WorkerCounters counters_;

@@ -135,7 +135,7 @@ def test_a_profile_counts_only_on_its_own_topic():
 def test_a_device_of_another_protocol_is_reported():
     roster = Roster()
     roster.hear("pi9", b'{"protocol":7}')
-    assert roster.refusals() == ["pi9: its protocol is version 7, this program speaks version 3"]
+    assert roster.refusals() == {"pi9": "its protocol is version 7, this program speaks version 3"}
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])

@@ -202,7 +202,7 @@ def test_a_worker_that_joins_in_the_middle(broker, path, start, lines, transport
         text = Text(cell, path)
         text.goes_on()
         start("late")
-        heard(lines, "worker late has joined: it computes from the next token on")
+        heard(lines, "worker late has joined: it takes part from the next token on")
         text.uses("late")
         text.end()
         assert cell.report()["devices"][1]["filled_rows"] > 0

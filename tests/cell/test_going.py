@@ -152,7 +152,7 @@ def test_a_worker_that_comes_later_is_used_at_once(open_cell, start_worker, brok
     assert "the hub computes alone" in lines[-1]
     text = generate(cell)
     start_worker("late")
-    heard(lines, "worker late has joined: it computes from the next token on")
+    heard(lines, "worker late has joined: it takes part from the next token on")
     eventually(answering(cell, "late"))
     text.goes_on()
     assert cell.report()["workers"] == 1

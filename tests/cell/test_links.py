@@ -78,7 +78,7 @@ def test_a_link_is_told_in_rounded_figures():
 @pytest.mark.parametrize("transport, over", [("auto", "mqtt"), ("udp", "udp")])
 def test_a_silent_worker_is_told_with_the_reason_and_without_old_figures(transport, over):
     link = link_of("pi2", STATE | {"alive": False}, hub(transport))
-    assert (link.transport, link.reason) == (over, "datagrams to it are not answered")
+    assert (link.transport, link.reason) == (over, "datagrams are not answered")
     assert link.rtt_ms is None and link.goodput is None
 
 
@@ -179,7 +179,7 @@ def test_a_picture_says_who_is_missed_and_why():
     assert row(lines, "pi3")[1:3] == ["away", "12s"]  # although its profile is gone
     assert row(lines, "pi2", 1)[1:4] == ["mqtt", "-", "-"]
     assert lines[-2:] == [
-        "pi2 is not reached over udp: datagrams to it are not answered",
+        "pi2 is not reached over udp: datagrams are not answered",
         "pi4 is expelled: wrong shape",
     ]
 

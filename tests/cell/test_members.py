@@ -97,7 +97,7 @@ def test_the_first_members_are_no_news_and_later_ones_are():
     assert (case.members.names(), case.lines) == (["a", "b"], [])
     case.says("c")
     assert case.members.names() == ["a", "b", "c"]
-    assert case.lines == ["worker c has joined: it computes from the next token on"]
+    assert case.lines == ["worker c has joined: it takes part from the next token on"]
 
 
 def test_of_more_workers_than_a_cell_may_have_the_first_by_name_take_part():
@@ -116,6 +116,38 @@ def test_who_says_that_it_serves_no_more_has_left(state):
     case.says("a", state=state, session="", reason="it has another model")
     assert case.members.names() == ["b"]
     assert case.lines == ["worker a has left (it has another model): the others and the hub compute its groups"]
+
+
+def test_who_comes_later_and_will_not_serve_is_named_once_with_its_reason():
+    case = Case().begin("a")
+    for _ in range(3):  # its profile comes again, with each lease and each connection
+        case.says("b", state="refused", session="", reason="it has another model")
+    assert case.lines == ["worker b does not take part: it has another model"]
+    case.says("b")
+    case.says("b", state="refused", session="", reason="it has another model")
+    assert case.lines[1:] == [
+        "worker b has joined: it takes part from the next token on",
+        "worker b has left (it has another model): the others and the hub compute its groups",
+    ]
+
+
+def test_who_refused_before_the_cell_began_is_no_news_later():
+    case = Case()
+    case.roster.hear("b", encode(case.profile("b", state="refused", session="", reason="it has another model")))
+    case.begin("a")
+    case.says("b", state="refused", session="", reason="it has another model")
+    assert case.lines == []
+
+
+def test_who_speaks_another_version_is_named_until_it_speaks_ours():
+    case = Case().begin("a")
+    other = encode(case.profile("b")).replace(b'"protocol":3', b'"protocol":4')
+    for _ in range(2):
+        assert not case.roster.hear("b", other)
+        case.members.hear("b")
+    assert len(case.lines) == 1 and "its protocol is version 4" in case.lines[0]
+    case.says("b")
+    assert case.members.names() == ["a", "b"] and case.roster.refusals() == {}
 
 
 def test_a_change_of_the_connection_is_none_of_the_membership():
@@ -283,7 +315,7 @@ def test_a_first_member_that_datagrams_do_not_reach_is_an_error_where_nothing_el
     monkeypatch.setitem(datagrams_module._LINKS_COME_S, "udp", 0.0)
     case = Case("udp")
     case.relay.unreached.add(1)
-    with pytest.raises(CellError, match=r"\(--transport udp\): b: datagrams to it are not answered.* Or use auto"):
+    with pytest.raises(CellError, match=r"\(--transport udp\): b: datagrams are not answered.* Or use auto"):
         case.begin("a", "b")
 
 
@@ -299,7 +331,7 @@ def test_a_later_one_that_they_do_not_reach_is_left_out_until_they_do():
         case.poll(1)
     assert case.members.names() == ["a"]
     assert case.lines == [
-        "worker b does not take part: datagrams to it are not answered: a firewall between the devices? "
+        "worker b does not take part: datagrams are not answered: a firewall between the devices? "
         "(UDP port 40000 there)"
     ]
     case.relay.unreached.clear()
@@ -307,14 +339,14 @@ def test_a_later_one_that_they_do_not_reach_is_left_out_until_they_do():
     case.poll()
     case.poll()
     assert case.members.names() == ["a", "b"]
-    assert case.lines[1:] == ["worker b has joined: it computes from the next token on"]
+    assert case.lines[1:] == ["worker b has joined: it takes part from the next token on"]
 
 
 def test_a_later_one_that_they_reach_is_told_when_they_have():
     case = Case("udp").begin("a")
     case.says("b")
     case.poll()
-    assert case.lines == ["worker b has joined: it computes from the next token on"]
+    assert case.lines == ["worker b has joined: it takes part from the next token on"]
     case.says("c", datagrams=None)
     case.poll()
     assert case.lines[1:] == ["worker c does not take part: it cannot seal datagrams, or has no socket for them"]

@@ -347,8 +347,11 @@ def test_what_followed_the_cell_ends_with_its_reader(broker):
 
 
 def test_the_last_line_tells_of_links_only_where_they_are_not_as_they_should_be():
-    def told(*links):
-        devices = [{"name": f"pi{i}", "share": 0.5, "link": link} for i, link in enumerate(links)]
+    def told(*links, states=("stable", "stable")):
+        devices = [
+            {"name": f"pi{i}", "share": 0.5, "link": link, "state": state}
+            for i, (link, state) in enumerate(zip(links, states, strict=True))
+        ]
         report = {"tokens": 5, "tokens_per_s": 1.0, "time_to_first_token_s": None, "devices": devices}
         return generate._summary(report).partition("50%, pi1 50%")[2]
 
@@ -357,7 +360,21 @@ def test_the_last_line_tells_of_links_only_where_they_are_not_as_they_should_be(
     asked = {"transport": "mqtt", "loss_to": None, "loss_from": None, "reason": ""}
     assert told(good, good) == told(asked, asked) == ""
     assert told(good, lossy) == "; 2 workers over udp, loss up to 5.3%"
-    assert told(good, asked | {"reason": "not answered"}) == "; 1 worker over udp, 1 over mqtt (pi1)"
+    silent = asked | {"reason": "not answered"}
+    assert told(good, silent) == "; 1 worker over udp, 1 over mqtt (pi1)"
+    assert told(good, silent, states=["stable", "gone"]) == ""
+
+
+def test_the_plan_that_leaves_the_workers_idle_is_told_but_not_workers_in_trouble():
+    def idle(share, **worker):
+        return generate.does_not_pay({"devices": [{"share": share}, {"requests": 9, "stand_ins": 0} | worker]})
+
+    assert idle(1.0, state="stable")
+    assert not idle(0.8, state="stable")
+    assert not idle(1.0, state="gone")
+    assert not idle(1.0, state="stable", requests=0)
+    assert not idle(1.0, state="stable", stand_ins=3)
+    assert not generate.does_not_pay({"devices": [{"share": 1.0}]})
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -84,9 +84,9 @@ def test_a_worker_too_small_for_the_model_is_bad():
 
 def test_a_worker_that_datagrams_do_not_reach_is_named_with_the_hubs_reason():
     reached = Link(name="pi2", transport="udp", address="192.0.2.2:40000")
-    silent = Link(name="pi3", transport="mqtt", reason="datagrams to it are not answered")
+    silent = Link(name="pi3", transport="mqtt", reason="datagrams are not answered")
     found = examined(worker("pi2"), worker("pi3"), links=[reached, silent])["cell-datagrams"]
-    assert (found.status, found.measured) == ("warn", "pi3: datagrams to it are not answered")
+    assert (found.status, found.measured) == ("warn", "pi3: datagrams are not answered")
     assert examined(worker("pi2"), links=[reached])["cell-datagrams"].status == "ok"
 
 

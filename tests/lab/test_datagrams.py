@@ -265,7 +265,7 @@ def test_a_firewall_is_named_where_only_datagrams_are_wanted(
     said: list[str] = []
     with worker_process(lab, broker, path):
         with firewall(lab, 1):
-            with pytest.raises(CellError, match=r"a: datagrams to it are not answered: a firewall.*UDP port \d+"):
+            with pytest.raises(CellError, match=r"a: datagrams are not answered: a firewall.*UDP port \d+"):
                 Cell.open(model, broker=broker, workers=1, n_ctx=64, transport="udp", log=said.append)
             with Cell.open(model, broker=broker, workers=1, n_ctx=64, log=said.append) as cell:
                 assert np.array_equal(generate(cell.engine.forward), expected)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +187,64 @@ def test_a_worker_that_has_lost_its_cache_refuses_instead_of_guessing_and_is_fil
     stats = cell.engine.stats()
     assert stats["devices"][1]["stand_ins"] == model.spec.n_layers
     assert state(cell)[0] == "stable"
+
+
+def test_a_worker_that_does_not_pay_rests_and_is_used_once_it_does(model: Model) -> None:
+    """Nothing is sent to it but a try now and then; when it has become fast it gets groups, its cache, and heads."""
+    cell = LocalCell(model, 1)
+    post = cell._post
+    bench = ThreadPoolExecutor(1)  # what the worker computes costs the hub nothing
+    cell._post = lambda messages: bench.submit(post, messages)  # type: ignore[assignment,method-assign,return-value]
+    cell.engine.set_plan("auto")
+    cell.engine.pace(0, 200)
+    cell.workers[0].set_pace(10_000)
+
+    def tokens(count: int) -> list[dict[str, Any]]:
+        for i in range(count):
+            if cell.engine.n_past(0) >= 250:
+                cell.engine.truncate(0, 1)
+            cell.engine.forward(0, [7 + i % 5])
+        devices: list[dict[str, Any]] = cell.engine.stats()["devices"]
+        return devices
+
+    asked = tokens(400)[1]["requests"]
+    assert tokens(100)[1]["requests"] - asked < 150  # 300 with every input
+    assert state(cell)[0] == "stable"
+    cell.workers[0].set_pace(0)
+    cell.engine.truncate(0, 20)
+    before = tokens(200)
+    after = tokens(50)
+    bench.shutdown()
+    assert cell.relay.members()[0]["cache"] == 1.0  # type: ignore[index]
+    assert (
+        after[1]["group_results"] - before[1]["group_results"] > after[0]["group_results"] - before[0]["group_results"]
+    )
+
+
+@pytest.mark.parametrize("plan", ["even", "auto"])
+def test_a_worker_that_is_slow_beyond_use_is_not_waited_for_again_and_again(model: Model, plan: str) -> None:
+    """It answers, only very late: a few syncs learn that, and the others do without it."""
+    cell = LocalCell(model, 1)
+    post = cell._post
+    late = threading.Event()
+
+    def slow(messages: list[tuple[int, int, bytes]]) -> None:
+        if late.is_set():
+            threading.Timer(0.2, post, [messages]).start()
+        else:
+            post(messages)
+
+    cell._post = slow  # type: ignore[assignment,method-assign]
+    cell.engine.set_plan(plan)
+    for token in TOKENS:
+        cell.engine.forward(0, [token])
+    late.set()
+    waited = []
+    for i in range(60):
+        cell.engine.forward(0, [TOKENS[i % 20]])
+        waited.append(cell.engine.stats()["stand_ins"])
+    assert waited[-1] == waited[29]  # nobody was waited for any more
+    time.sleep(0.5)
 
 
 def test_who_lies_about_its_cache_again_and_again_is_expelled(model: Model) -> None:
