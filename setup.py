@@ -60,7 +60,7 @@ class BuildWithExtras(build_py):
 
 setup(
     packages=find_packages(include=["halo", "halo.*"]),
-    package_data={"halo": ["py.typed", "*.pyi"]},
+    package_data={"halo": ["py.typed", "*.pyi", "predictor/*.txt"]},
     ext_modules=[Extension("halo._native", sources=[])],
     cmdclass={"build_ext": CMakeBuild, "build_py": BuildWithExtras},
 )

@@ -57,10 +57,31 @@ class Engine:
     def n_past(self, slot: int) -> int: ...
     def cancel(self) -> None: ...
     def attach(self, relay: Relay | None) -> None: ...
+    def observe(self, observer: Observer | None) -> None:
+        """Show what the MLP groups of this device give to the observer; not while `forward` runs."""
     def set_plan(self, plan: str, hub_share: float | None = None, seed: int = 0) -> None: ...
     def pace(self, per_request_us: int, per_group_us: int = 0) -> None: ...
     def stats(self) -> dict[str, Any]: ...
     def reset_stats(self) -> None: ...
+
+class Observer:
+    """Who looks at the outputs of MLP groups, one by one; position 0 is left out."""
+
+class MeanPass(Observer):
+    """Adds to arrays that the caller owns, per layer: outputs (groups, d), squared norms (groups), inputs (d); f64."""
+
+    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]]) -> None: ...
+
+class DistancePass(Observer):
+    """Writes the layer input of each token, and how far each group's output is from its mean.
+
+    Per layer, f32: means (groups, d); and, written, inputs (tokens, d), distances (tokens, groups). Tokens for which
+    there is no room are left out.
+    """
+
+    def __init__(self, model: Model, layers: Sequence[Sequence[NDArray[Any]]], tokens: int) -> None: ...
+    def rewind(self) -> int:
+        """Tokens written; begins again with the first."""
 
 class Relay:
     def __init__(

@@ -11,6 +11,14 @@ class ModelError(HaloError):
     """A model file cannot be used: missing, damaged, or of a kind that HALO does not know."""
 
 
+class SidecarError(HaloError):
+    """A sidecar cannot be used: missing, damaged, or made for another model or grid."""
+
+
+class TextError(HaloError):
+    """A text cannot be calibrated or measured with: empty, binary or too short."""
+
+
 class BrokerError(HaloError):
     """The MQTT broker cannot be reached, refuses the login, or cannot be started."""
 

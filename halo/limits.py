@@ -24,6 +24,8 @@ class Limit:
 LIMITS = {
     "max_tokens": Limit(-1, 2**31 - 1),
     "workers": Limit(0, 64),  # a layer has no more groups than that
+    "mlp_groups": Limit(1, 32),
+    "calibration_tokens": Limit(512, 10_000_000),
     "n_ctx": Limit(0, 1 << 20),
     "n_batch": Limit(1, 1 << 20),
     "n_threads": Limit(1, 256),

@@ -68,6 +68,17 @@ from halo.silence import silence  # noqa: E402 (it uses one of those names)
 SLOT = 0  # the front end holds one sequence
 
 
+def open_vocabulary(path: Path) -> Llama:
+    """llama.cpp with the vocabulary of a model file and nothing else, for its tokenizer. Raises ModelError."""
+    try:
+        with silence():
+            return Llama(str(path), vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
+    except ValueError as error:
+        raise ModelError(
+            f"llama.cpp cannot read the vocabulary of {path} ({error}): a tokenizer must be in the file."
+        ) from error
+
+
 class _Context:
     """Stands in for llama-cpp-python's context: what concerns the cache goes to the engine."""
 

@@ -8,15 +8,15 @@ MAX_MLP_GROUPS = 32
 MAX_GROUPS = 64  # a mask of groups has 64 bits
 
 
-def mlp_bounds(ff: int, block: int) -> list[int]:
+def mlp_bounds(ff: int, block: int, most: int = MAX_MLP_GROUPS) -> list[int]:
     """Boundaries, in neurons, of near-equal slices whose columns of `down` are whole blocks of weights.
 
     The grain is one block (256 for K-quants, 32 for other quants), 4 neurons where weights have no blocks; at
-    most 32 slices; the last may be smaller.
+    most `most` slices (1 to 32); the last may be smaller.
     """
     grain = block if block > 1 else 4
     units = -(-ff // grain)
-    groups = min(MAX_MLP_GROUPS, units)
+    groups = min(most, MAX_MLP_GROUPS, units)
     return [min(ff, units * g // groups * grain) for g in range(groups + 1)]
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from halo import _native
 from halo.errors import ModelError
 from halo.model.gguf import GgufFile, TensorInfo, read_gguf
-from halo.model.grid import attention_bounds, mlp_bounds
+from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
 
 # Of the types that the kernels compute: ggml's number -> values a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
@@ -148,7 +148,7 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
             _tensor(file, f"blk.{layer}.{name}")
 
 
-def _make_grid(file: GgufFile, spec: Spec) -> Grid:
+def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int) -> Grid:
     columns = spec.n_heads // max(1, spec.n_kv_heads) * spec.head_dim
     layers = range(spec.n_layers)
     return Grid(
@@ -156,7 +156,7 @@ def _make_grid(file: GgufFile, spec: Spec) -> Grid:
             attention_bounds(spec.n_kv_heads, columns, BLOCKS[file.tensors[f"blk.{i}.attn_output.weight"].type])
             for i in layers
         ],
-        mlp=[mlp_bounds(spec.ff, BLOCKS[file.tensors[f"blk.{i}.ffn_down.weight"].type]) for i in layers],
+        mlp=[mlp_bounds(spec.ff, BLOCKS[file.tensors[f"blk.{i}.ffn_down.weight"].type], mlp_groups) for i in layers],
     )
 
 
@@ -170,13 +170,17 @@ def _table(file: GgufFile) -> dict[str, tuple[int, int, int, int]]:
     return {t.name: (t.type, rows(t.shape), t.shape[0], t.offset) for t in file.tensors.values()}
 
 
-def open_model(path: Path | str) -> Model:
-    """Open a GGUF model file. Raises ModelError: what is wrong with it and what to try."""
+def open_model(path: Path | str, *, mlp_groups: int = MAX_MLP_GROUPS) -> Model:
+    """Open a GGUF model file. Raises ModelError: what is wrong with it and what to try.
+
+    With `mlp_groups`, the MLP of each layer has no more groups than that: another grid than the model's own, for
+    experiments on one device.
+    """
     file = read_gguf(Path(path))
     _check_architecture(file)
     spec = _read_spec(file)
     _check_tensors(file, spec)
-    grid = _make_grid(file, spec)
+    grid = _make_grid(file, spec, mlp_groups)
     arguments: dict[str, Any] = asdict(spec)
     try:
         native = _native.Model(file.data, arguments, _table(file), grid.attention, grid.mlp)

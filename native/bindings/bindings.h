@@ -30,6 +30,7 @@ void bind_crypto(py::module_& m);
 void bind_bench(py::module_& m);
 void bind_channel(py::module_& m);
 void bind_schedule(py::module_& m);
+void bind_predictor(py::module_& m);
 
 // name -> (ggml type, rows, columns, byte offset in the file)
 using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;

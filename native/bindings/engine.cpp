@@ -106,6 +106,9 @@ void bind_engine(py::module_& m) {
           "attach", [](Engine& e, std::shared_ptr<Relay> relay) { e.attach(std::move(relay)); },
           py::arg("relay").none(true))
       .def(
+          "observe", [](Engine& e, std::shared_ptr<Observer> observer) { e.observe(std::move(observer)); },
+          py::arg("observer").none(true), "Shows what the hub's own MLP groups give to this observer.")
+      .def(
           "set_plan",
           [](Engine& e, const std::string& plan, std::optional<double> hub_share, uint64_t seed) {
             e.set_assigner(assigner_of(plan, hub_share, seed));

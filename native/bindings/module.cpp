@@ -61,6 +61,7 @@ PYBIND11_MODULE(_native, m) {
   m.doc() = "HALO's native module: kernels, engine and the messages between devices.";
   halo::bind_errors(m);
   halo::bind_model(m);
+  halo::bind_predictor(m);
   halo::bind_engine(m);
   halo::bind_wire(m);
   halo::bind_kernels(m);

@@ -57,6 +57,7 @@ Refusal Device::compute(const SyncInput& in, uint64_t mask, Partial& out) {
   const size_t values = size_t(in.rows) * model_->spec.d;
   if (in.part == Part::Attention || mask != 0) model_->residency->ensure(in.layer, in.part, mask);
   for (Prepared& p : inputs_) p.ready = false;
+  watching_ = nullptr;
   out.range.assign(in.rows, 0);
   out.norms.assign(size_t(in.rows) * popcount(mask), 0.0f);
   if (in.format == PartialFormat::Fixed) {
@@ -303,7 +304,9 @@ void Device::mlp(const SyncInput& in, uint64_t mask, Partial& out) {
       activate(layer.down, row, g, i / n, x);
     }
   });
+  watching_ = observer_ && observer_->begin(in, mask) ? observer_.get() : nullptr;
   project(groups, x, layer.groups(Part::Mlp), in, out);
+  if (watching_ != nullptr) watching_->end(in, threads_);
 }
 
 // Adds each share's columns times their activations to `out`. Group by group through a thread's rows: that is the
@@ -316,7 +319,7 @@ void Device::project(const std::vector<Share>& shares, Rows x, int total_groups,
   const float limit = fixed_limit(total_groups);
   threads_.split(chunks, [&](int begin, int end, int) {
     for (size_t i = 0; i < shares.size(); ++i) {
-      for (int c = begin; c < end; ++c) project_chunk(shares[i], x, limit, in, c, &squares_[c * pairs + i], out);
+      for (int c = begin; c < end; ++c) project_chunk(shares[i], i, x, limit, in, c, out);
     }
   });
   for (int c = 0; c < chunks; ++c) {
@@ -351,17 +354,19 @@ float add_floats(const float* __restrict y, int n, float* __restrict sum) {
 
 // Rows chunk * kChunk and on, for all rows of the input; each group's output is rounded before it is added in
 // `Fixed`. What is kept per chunk (squares, overflows) makes the result independent of the threads.
-// squares[t * groups of the mask] is of input row t.
-void Device::project_chunk(const Share& share, Rows x, float limit, const SyncInput& in, int chunk, float* squares,
+// `number`: of the share, among those of the mask.
+void Device::project_chunk(const Share& share, size_t number, Rows x, float limit, const SyncInput& in, int chunk,
                            Partial& out) {
   const int d = model_->spec.d, groups = static_cast<int>(out.norms.size()) / in.rows;
   const int first = chunk * kChunk, n = std::min(kChunk, d - first);
   float y[kMaxRows * kChunk];
+  float* squares = &squares_[chunk * out.norms.size() + number];  // of input row t, at t * groups
   share.w->product->matmul(share.w->slice(first, first + n),
                            x.data + prepared_bytes(info(share.w->type).activation, share.columns.begin), x.stride,
                            in.rows, y, kChunk);
   for (int t = 0; t < in.rows; ++t, squares += groups) {
     const float* row = y + t * kChunk;
+    if (watching_ != nullptr) watching_->output(static_cast<int>(number), t, first, row, n);
     if (in.format == PartialFormat::Fixed) {
       const float scale = std::ldexp(1.0f, kFixedBits - in.exponents[t]);
       const bool fits = k_.add_fixed(row, n, scale, limit, out.fixed.data() + size_t(t) * d + first, squares);

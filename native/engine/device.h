@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/cache.h"
 #include "engine/memory.h"
 #include "engine/model.h"
+#include "engine/observer.h"
 #include "engine/threads.h"
 #include "kernels/kernels.h"
 
@@ -83,6 +85,9 @@ class Device {
   void copy_rows(const CacheRows& at, uint8_t* out) const;
   Refusal fill(const CacheRows& at, uint32_t epoch, uint32_t base, const uint8_t* rows);
 
+  // Shows the outputs of MLP groups to this observer from now on; null: to nobody.
+  void observe(std::shared_ptr<Observer> observer) { observer_ = std::move(observer); }
+
   const Model& model() const { return *model_; }
   int n_ctx() const { return n_ctx_; }
 
@@ -127,7 +132,7 @@ class Device {
   void rotate(float* x, int heads, int t) const;
   void store_keys_and_values(const SyncInput& in, const float* keys, const float* values, Cache& cache);
   void project(const std::vector<Share>& shares, Rows x, int total_groups, const SyncInput& in, Partial& out);
-  void project_chunk(const Share& share, Rows x, float limit, const SyncInput& in, int chunk, float* squares,
+  void project_chunk(const Share& share, size_t number, Rows x, float limit, const SyncInput& in, int chunk,
                      Partial& out);
 
   std::shared_ptr<const Model> model_;
@@ -135,6 +140,8 @@ class Device {
   int n_ctx_;
   std::vector<std::unique_ptr<Cache>> slots_;
   Threads threads_;
+  std::shared_ptr<Observer> observer_;
+  Observer* watching_ = nullptr;   // of the present projection
   float rope_step_ = 1.0f;         // ratio of the angles of neighbouring pairs
   std::vector<uint32_t> rotated_;  // the positions that `rotations_` is for
   std::vector<float> rotations_;   // (rows, rope_dims): cosine, sine of each pair

@@ -39,6 +39,9 @@ class Engine {
   void attach(std::shared_ptr<Exchange> exchange);
   void set_assigner(std::unique_ptr<Assigner> assigner) { assigner_ = std::move(assigner); }
 
+  // Shows what the hub's own MLP groups give to this observer; null: to nobody. Not while forward runs.
+  void observe(std::shared_ptr<Observer> observer) { device_.observe(std::move(observer)); }
+
   // Of the hub's own part of a sync, for measurements; at any time, from any thread.
   Pace& pace() { return pace_; }
 

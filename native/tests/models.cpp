@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/error.h"
 #include "engine/shards.h"
+#include "predictor/calibration.h"
 #include "tests/guarded.h"
 #include "tests/tiny_model.h"
 #include "wire/relay.h"
@@ -46,6 +47,31 @@ void alone(const std::shared_ptr<Model>& model) {
     engine.truncate(0, 3);
     forward(engine, kContext - 3);
   }
+}
+
+// Both passes of calibration, the second one with room for fewer tokens than there are.
+void calibrated(const std::shared_ptr<Model>& model) {
+  constexpr size_t kTokens = 40;
+  const size_t d = model->spec.d;
+  std::vector<std::unique_ptr<double[]>> sums;
+  std::vector<std::unique_ptr<float[]>> values;
+  const auto doubles = [&](size_t n) { return sums.emplace_back(exactly<double>(n)).get(); };
+  const auto singles = [&](size_t n) { return values.emplace_back(exactly<float>(n)).get(); };
+  std::vector<MeanPass::Layer> means;
+  std::vector<DistancePass::Layer> distances;
+  for (const Layer& layer : model->layers) {
+    const size_t groups = layer.groups(Part::Mlp);
+    means.push_back({doubles(groups * d), doubles(groups), doubles(d)});
+    distances.push_back({singles(groups * d), singles(kTokens * d), singles(kTokens * groups)});
+  }
+  const auto second = std::make_shared<DistancePass>(model, distances, kTokens, nullptr);
+  Engine engine(model, kContext, 1, 3, PartialFormat::F32);
+  engine.observe(std::make_shared<MeanPass>(model, means, nullptr));
+  forward(engine, 65);
+  engine.truncate(0, 0);
+  engine.observe(second);
+  forward(engine, 65);
+  if (second->rewind() != kTokens) std::abort();
 }
 
 // A message with a few bytes changed, cut off or added: mostly in the header, where there is something to decide.
@@ -134,6 +160,7 @@ void run_models() {
   for (const Types& types : kTypes) {
     const std::shared_ptr<Model> model = tiny_model(types);
     alone(model);
+    calibrated(model);
     partly(types);
     std::vector<Bytes> seen;
     shared(model, PartialFormat::Fixed, false, seen);

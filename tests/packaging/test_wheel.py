@@ -16,7 +16,12 @@ def test_a_wheel_has_the_native_module_the_demo_model_the_laboratory_and_types(t
     (wheel,) = tmp_path.glob("halo_llm-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert any(n.startswith("halo/_native.") and n.endswith(".so") for n in names)
-    assert {"halo/py.typed", "halo/_native.pyi", "halo/demo/halo-demo-q8_0.gguf"} <= set(names)
+    assert {
+        "halo/py.typed",
+        "halo/_native.pyi",
+        "halo/demo/halo-demo-q8_0.gguf",
+        "halo/predictor/calibration.txt",
+    } <= set(names)
     assert [n for n in names if n.endswith(".gguf")] == ["halo/demo/halo-demo-q8_0.gguf"]
     assert {"halo/lab/__init__.py", "halo/lab/switch.c"} <= set(names)
     assert not any(n.startswith(("tests/", "models/", "native/")) for n in names)

@@ -1,0 +1,198 @@
+"""`halo calibrate`: learns a model's sidecar, or measures how well one ranks."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from math import isnan
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from halo.cli.console import patience, say, table
+from halo.cli.options import Commands, add_model, command, within
+from halo.cli.progress import Progress
+from halo.limits import LIMITS
+
+_WHAT = "learn which parts of a model matter for which token, into a sidecar file beside the model"
+_EXAMPLES = """\
+  halo calibrate -m model.gguf                       writes model.halo.gguf
+  halo calibrate -m model.gguf --text pages.txt      from text like yours, not from the one that comes with HALO
+  halo calibrate -m model.gguf --evaluate other.txt  how well the sidecar ranks on text that it has not seen
+
+Each layer's MLP is cut into groups of neurons. The sidecar says, for each group, what it gives on average, and how
+to predict from the layer's input how far it will be from that: what a cell may let be late for this token, and what
+it must wait for. It fits one model file; another quantisation of the same model needs its own.
+
+Text is read as UTF-8; a line <|endoftext|> separates documents. More text is better, up to some 16000 tokens. The
+text is read twice; TinyLlama 1.1B takes some minutes on two cores. Ctrl-C leaves a checkpoint beside the output
+(.part), and the same command goes on from there.
+
+--evaluate prints, for each layer, Spearman's rank correlation with the true order of the groups (1: the very order,
+0: chance), of the predictor and of a static table, and which share of the true bottom quarter each of them finds.
+The figures are means over all tokens; groups that are empty are left out.
+
+exit code: 0 done, 1 the model, the text or the sidecar cannot be used, 2 wrong usage, 130 stopped by Ctrl-C
+"""
+_STAGES = {
+    "means": "1/3 what groups give",
+    "fit": "2/3 how it depends on the input",
+    "solve": "3/3 predictors of the layers",
+}
+_MEASURING = "measuring"
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = command(commands, "calibrate", _WHAT, _EXAMPLES, run)
+    add_model(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="SIDECAR", help="default: MODEL with .halo.gguf")
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", type=Path, metavar="FILE", help="plain text to learn from (default: one of HALO's own)")
+    text.add_argument(
+        "--evaluate", type=Path, metavar="FILE", help="learn nothing; measure the sidecar (-o) on this text"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=within("calibration_tokens"),
+        default=16384,
+        metavar="N",
+        help="no more of the text than this (16384)",
+    )
+    parser.add_argument(
+        "--groups",
+        type=within("mlp_groups"),
+        metavar="G",
+        help="for experiments: cut the MLP into at most G groups; such a sidecar is for --evaluate only",
+    )
+    parser.add_argument("-t", "--threads", type=within("n_threads"), metavar="N", help="default: all cores")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate or evaluate."""
+    from halo.model import demo_model
+    from halo.predictor import sidecar_path
+
+    if args.evaluate is not None and args.groups is not None:
+        args.parser.error("--groups goes with calibration; --evaluate takes the grid of the sidecar")
+    model = Path(args.model or demo_model())
+    output = args.output or sidecar_path(model)
+    threads = args.threads or min(os.cpu_count() or 1, int(LIMITS["n_threads"].high))
+    return (_calibrate if args.evaluate is None else _evaluate)(args, model, output, threads)
+
+
+def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int) -> int:
+    from halo.model import open_model
+    from halo.predictor import Paused, Summary, builtin_text, calibrate, read_text
+
+    text = builtin_text() if args.text is None else read_text(args.text, args.tokens)
+    with patience("opening the model"):
+        model = open_model(path, mlp_groups=args.groups or int(LIMITS["mlp_groups"].high))
+        pieces = _pieces(model, text, args.tokens)
+        model.native.load()
+    with _stop_softly() as stopped:
+        try:
+            with Progress() as progress:
+                summary: Summary = calibrate(
+                    model,
+                    text,
+                    pieces,
+                    output,
+                    threads=threads,
+                    progress=lambda stage, done, total: progress(_STAGES[stage], done, total),
+                    stop=lambda: bool(stopped),
+                )
+        except Paused:
+            say(f"stopped; the same command goes on from {output.name}.part")
+            return 128 + stopped[0]
+    tables = summary.sidecar.layers
+    report: dict[str, Any] = {
+        "model": str(path),
+        "sidecar": str(output),
+        "layers": len(tables),
+        "groups": [len(layer.bias) for layer in tables],
+        "empty_groups": sum(int((~layer.counted).sum()) for layer in tables),
+        "tokens": summary.sidecar.tokens,
+        "text": {"name": text.name, "sha256": text.sha256},
+        "seconds": round(summary.seconds, 2),
+        "resumed": summary.resumed,
+        "explained": [round(share, 4) for share in summary.explained],
+    }
+    if args.json:
+        print(json.dumps(report))
+        return 0
+    mean = sum(summary.explained) / len(summary.explained)
+    print(
+        f"{output}: {len(tables)} layers of {max(report['groups'])} groups, learned from {report['tokens']} tokens in "
+        f"{summary.seconds:.0f} s; the predictor explains {100 * mean:.0f}% of what varies"
+    )
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, path: Path, sidecar: Path, threads: int) -> int:
+    from halo.model import open_model
+    from halo.predictor import evaluate, groups_of, read_sidecar, read_text
+
+    text = read_text(args.evaluate, args.tokens)
+    groups = groups_of(sidecar)
+    with patience("opening the model"):
+        model = open_model(path, mlp_groups=min(groups, int(LIMITS["mlp_groups"].high)))
+        known = read_sidecar(sidecar, model)
+        pieces = _pieces(model, text, args.tokens)
+    if text.sha256 == known.text_sha256:
+        say("this is the text that the sidecar was learned from: on any other one the figures are lower")
+    with Progress() as progress:
+        result = evaluate(
+            model, known, pieces, threads=threads, progress=lambda done, total: progress(_MEASURING, done, total)
+        )
+    figures = ("predictor", "static", "predictor_recall", "static_recall")
+    means = {figure: _rounded(result.mean(figure)) for figure in figures}
+    layers = [{"groups": s.groups} | {f: _rounded(getattr(s, f)) for f in figures} for s in result.layers]
+    if args.json:
+        report = {"model": str(path), "sidecar": str(sidecar), "tokens": result.tokens, **means, "by_layer": layers}
+        print(json.dumps(report))
+        return 0
+    rows: list[Sequence[str]] = [("layer", "groups", "predictor", "static", "bottom quarter: predictor", "static")]
+    rows += [(str(i), str(layer["groups"]), *(_shown(layer[f]) for f in figures)) for i, layer in enumerate(layers)]
+    rows.append(("all", "", *(_shown(means[f]) for f in figures)))
+    print("\n".join([*table(rows), f"Spearman's rank correlation, and recall; means over {result.tokens} tokens"]))
+    return 0
+
+
+def _pieces(model: Any, text: Any, tokens: int) -> Any:
+    from halo.predictor.text import open_tokenizer, pieces_of
+
+    return pieces_of(text, open_tokenizer(model.path), model.n_ctx_train, tokens)
+
+
+def _rounded(figure: float) -> float | None:
+    return None if isnan(figure) else round(figure, 4)
+
+
+def _shown(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3f}"
+
+
+@contextlib.contextmanager
+def _stop_softly() -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM is only noted, in the list; the second one ends the program as usual."""
+    noted: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        for one, handler in usual.items():
+            signal.signal(one, handler)
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
