@@ -231,7 +231,7 @@ def does_not_pay(report: dict[str, Any]) -> bool:
     """Whether the plan has left the workers idle although they were there: stable, and known for what they can do."""
     devices = report.get("devices", [])
     stable = [d for d in devices[1:] if d.get("state") == "stable" and d["requests"]]
-    return bool(stable) and devices[0]["share"] >= _ALONE and not any(d["stand_ins"] for d in stable)
+    return bool(stable) and devices[0]["share"] >= _ALONE and all(10 * d["stand_ins"] <= d["requests"] for d in stable)
 
 
 def _unusual_links(report: dict[str, Any]) -> list[str]:

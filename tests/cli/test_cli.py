@@ -367,13 +367,14 @@ def test_the_last_line_tells_of_links_only_where_they_are_not_as_they_should_be(
 
 def test_the_plan_that_leaves_the_workers_idle_is_told_but_not_workers_in_trouble():
     def idle(share, **worker):
-        return generate.does_not_pay({"devices": [{"share": share}, {"requests": 9, "stand_ins": 0} | worker]})
+        return generate.does_not_pay({"devices": [{"share": share}, {"requests": 40, "stand_ins": 0} | worker]})
 
     assert idle(1.0, state="stable")
     assert not idle(0.8, state="stable")
     assert not idle(1.0, state="gone")
     assert not idle(1.0, state="stable", requests=0)
-    assert not idle(1.0, state="stable", stand_ins=3)
+    assert idle(1.0, state="stable", stand_ins=1)
+    assert not idle(1.0, state="stable", stand_ins=20)
     assert not generate.does_not_pay({"devices": [{"share": 1.0}]})
 
 
