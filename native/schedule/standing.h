@@ -51,9 +51,13 @@ class Conduct {
   // Nothing has been heard for long although an answer is owed.
   void silent(double now_us) {
     if (!is_here()) return;
-    if (standing_ == Standing::Stable) ++probations_;
+    if (standing_ == Standing::Stable) {
+      ++probations_;
+      needed_ = 1 << strikes_;
+      strikes_ = std::min(strikes_ + 1, kMostStrikes);
+    }
     enter(Standing::Away, now_us);
-    needed_ = 1;
+    needed_ = std::max(needed_, 1);
   }
 
   void left(double now_us) {

@@ -36,6 +36,8 @@ class Carriers {
 
   // Bit p: datagrams carry messages to peer p now.
   uint64_t over_datagrams() const;
+  // Bit p: peer p answers datagrams.
+  uint64_t alive() const { return datagrams_ ? datagrams_->alive() : 0; }
   // While someone waits for answers, a silent peer is asked for a sign of life often.
   void set_waiting(bool waiting) {
     if (datagrams_) datagrams_->set_waiting(waiting);

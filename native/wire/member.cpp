@@ -40,7 +40,7 @@ void Member::give_up(const Request& r) {
   caches[r.header.slot].given_up(r.header.layer, static_cast<int>(r.position), r.header.rows);
 }
 
-void Member::tend(Micros now) {
+void Member::tend(Micros now, bool answers_datagrams) {
   for (Request& r : owed) {
     const auto patience = std::max<Micros>(kInputLost, static_cast<Micros>(4 * r.predicted_us));
     if (r.given_up || now - r.asked < patience) continue;
@@ -55,7 +55,7 @@ void Member::tend(Micros now) {
     caches[fill->header.slot].given_up(fill->header.layer, static_cast<int>(fill->position), fill->header.rows);
     fill.reset();
   }
-  if (unheard >= 0 && now - std::max(heard, unheard) > kSilence) conduct.silent(static_cast<double>(now));
+  if (!answers_datagrams && unheard >= 0 && now - std::max(heard, unheard) > kSilence) conduct.silent(static_cast<double>(now));
 }
 
 void Member::learn(const Request& r, const Header& answer, Micros now) {
@@ -70,7 +70,7 @@ void Member::learn(const Request& r, const Header& answer, Micros now) {
   const bool computed = answer.status == Status::Ok || answer.status == Status::Range;
   if (computed && r.alone && r.header.rows > 0) {
     speed.sample(r.kind, __builtin_popcountll(r.header.mask), took);
-    counters.took_us += kLinkGain * (took - counters.took_us);
+    counters.took_us += (counters.took_us == 0 ? 1 : kLinkGain) * (took - counters.took_us);
   }
   if (computed && r.header.mask != 0) deadlines[r.datagrams][r.kind].sample(total - r.predicted_us);
 }

@@ -74,8 +74,9 @@ struct Member {
   void owe(Request request);
   // Its rows, if it brought any that were not acknowledged, have to be sent again.
   void give_up(const Request& request);
-  // Looks after what is owed: inputs that must be lost, answers that will never come, silence.
-  void tend(Micros now);
+  // Looks after what is owed: inputs that must be lost, answers that will never come, silence. Who answers datagrams is
+  // not silent: it computes, however long.
+  void tend(Micros now, bool answers_datagrams);
   // An answer to `request` has come: what it teaches. The counters of late answers are `late`'s.
   void learn(const Request& request, const Header& answer, Micros now);
   void late(const Request& request, Micros now);

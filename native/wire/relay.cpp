@@ -107,7 +107,7 @@ void Relay::begin(const CellShape& shape) {
 
 void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   const SyncInput& in = *s.input;
-  const uint64_t over = carriers_.over_datagrams();
+  const uint64_t over = carriers_.over_datagrams(), alive = carriers_.alive();
   const Micros now = Endpoint::now();
   std::lock_guard<std::mutex> lock(mutex_);
   const bool was_idle = now - last_scatter_ > kIdle;
@@ -120,7 +120,7 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     Candidate& c = candidates.emplace_back();
     if (!m) continue;
     if (was_idle && m->unheard >= 0) m->unheard = now;
-    m->tend(now);
+    m->tend(now, m->goes_over(alive));
     m->known = m->speed.known(kind);
     const Speed& speed = m->known || s.hub == nullptr ? m->speed : *s.hub;
     const double link = m->link_us[m->goes_over(over)];
