@@ -55,7 +55,8 @@ void Member::tend(Micros now, bool answers_datagrams) {
     caches[fill->header.slot].given_up(fill->header.layer, static_cast<int>(fill->position), fill->header.rows);
     fill.reset();
   }
-  if (!answers_datagrams && unheard >= 0 && now - std::max(heard, unheard) > kSilence) conduct.silent(static_cast<double>(now));
+  if (!answers_datagrams && unheard >= 0 && now - std::max(heard, unheard) > kSilence)
+    conduct.silent(static_cast<double>(now));
 }
 
 void Member::learn(const Request& r, const Header& answer, Micros now) {
