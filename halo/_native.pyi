@@ -12,7 +12,6 @@ class NativeError(RuntimeError): ...
 
 class WorkerLost(NativeError):
     worker: int
-    expelled: bool
 
 class Interrupted(NativeError): ...
 

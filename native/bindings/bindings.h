@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/exchange.h"
+#include "engine/groups.h"
 #include "engine/model.h"
 #include "engine/pace.h"
 #include "wire/channel.h"
@@ -47,6 +48,11 @@ class TensorFinder {
   size_t size_;
   const TensorTable& table_;
 };
+
+// (attention mask, MLP mask) of each layer
+using Masks = std::vector<std::pair<uint64_t, uint64_t>>;
+
+std::vector<LayerMasks> layer_masks(const Masks& masks);
 
 // Throws std::invalid_argument for sizes that no cell has.
 void check_sizes(int n_ctx, int n_slots, int threads);

@@ -80,9 +80,6 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
   return model;
 }
 
-// (attention mask, MLP mask) of each layer
-using Masks = std::vector<std::pair<uint64_t, uint64_t>>;
-
 Masks to_python(const std::vector<LayerMasks>& masks) {
   Masks out;
   for (const LayerMasks& m : masks) out.emplace_back(m.attention, m.mlp);
@@ -92,9 +89,8 @@ Masks to_python(const std::vector<LayerMasks>& masks) {
 std::vector<LayerMasks> from_python(const Model& model, const Masks& masks) {
   const std::vector<LayerMasks> all = all_masks(model);
   if (masks.size() != all.size()) throw std::invalid_argument("the masks do not have one entry per layer");
-  std::vector<LayerMasks> out;
-  for (size_t l = 0; l < masks.size(); ++l) {
-    out.push_back({masks[l].first, masks[l].second});
+  std::vector<LayerMasks> out = layer_masks(masks);
+  for (size_t l = 0; l < out.size(); ++l) {
     if ((out[l].attention & ~all[l].attention) != 0 || (out[l].mlp & ~all[l].mlp) != 0) {
       throw std::invalid_argument("layer " + std::to_string(l) + " does not have all of these groups");
     }

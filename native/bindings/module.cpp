@@ -17,6 +17,12 @@ void set_pace(Pace& pace, int per_request_us, int per_group_us) {
   pace.set(per_request_us, per_group_us);
 }
 
+std::vector<LayerMasks> layer_masks(const Masks& masks) {
+  std::vector<LayerMasks> out;
+  for (const auto& [attention, mlp] : masks) out.push_back({attention, mlp});
+  return out;
+}
+
 void check_signals() {
   py::gil_scoped_acquire gil;
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -43,7 +49,6 @@ void bind_errors(py::module_& m) {
     } catch (const WorkerLost& e) {
       py::object value = py::reinterpret_borrow<py::object>(lost)(e.what());
       value.attr("worker") = e.worker;
-      value.attr("expelled") = e.expelled;
       PyErr_SetObject(lost.ptr(), value.ptr());
     } catch (const Interrupted& e) {
       PyErr_SetString(interrupted.ptr(), e.what());

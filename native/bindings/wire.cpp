@@ -72,8 +72,7 @@ struct PyRelay : Relay {
   uint64_t session_number = 0;
 };
 
-int join(Relay& r, const std::optional<Offer>& offer,
-         std::optional<std::vector<std::pair<uint64_t, uint64_t>>> resident) {
+int join(Relay& r, const std::optional<Offer>& offer, const std::optional<Masks>& resident) {
   const auto& relay = static_cast<const PyRelay&>(r);
   std::optional<PeerSetup> setup;
   if (offer) {
@@ -83,7 +82,7 @@ int join(Relay& r, const std::optional<Offer>& offer,
     setup->candidates = addresses_of(candidates);
   }
   py::gil_scoped_release release;
-  return r.join(setup, resident ? std::move(*resident) : std::vector<std::pair<uint64_t, uint64_t>>());
+  return r.join(setup, layer_masks(resident.value_or(Masks())));
 }
 
 py::list links_of(const Relay& relay) {
@@ -211,8 +210,9 @@ void bind_relay(py::module_& m) {
             return device_dict(c);
           },
           py::arg("worker"))
-      .def("set_resident", &Relay::set_resident, py::arg("worker"), py::arg("masks"),
-           py::call_guard<py::gil_scoped_release>())
+      .def(
+          "set_resident", [](Relay& r, int worker, const Masks& masks) { r.set_resident(worker, layer_masks(masks)); },
+          py::arg("worker"), py::arg("masks"), py::call_guard<py::gil_scoped_release>())
       .def("members", &members_of)
       .def("links", &links_of)
       .def(

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "engine/groups.h"
 #include "engine/residency.h"
 #include "kernels/scalar.h"
 
@@ -24,13 +25,6 @@ template <typename Vector>
 auto grow(Vector& v, size_t n) {
   if (v.size() < n) v.resize(n);
   return v.data();
-}
-
-template <typename F>
-void for_each_group(uint64_t mask, F f) {
-  for (int g = 0; mask != 0; ++g, mask >>= 1) {
-    if (mask & 1) f(g);
-  }
 }
 
 int popcount(uint64_t mask) { return __builtin_popcountll(mask); }

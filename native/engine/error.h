@@ -1,7 +1,6 @@
 // What the native module throws besides std::invalid_argument (bad input).
 #pragma once
 
-#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -12,16 +11,8 @@ struct Error : std::runtime_error {
 };
 
 struct WorkerLost : Error {
-  WorkerLost(int worker, const std::string& what, bool expelled = false)
-      : Error(what), worker(worker), expelled(expelled) {}
-  int worker;     // index in the exchange
-  bool expelled;  // it is there, and its answers cannot be used
-};
-
-// A worker answered with values or norms that are not finite: is it the worker, or the model?
-struct NotFinite : WorkerLost {
-  NotFinite(int worker, const std::string& what, uint64_t mask) : WorkerLost(worker, what, true), mask(mask) {}
-  uint64_t mask;  // the groups that it was asked for
+  WorkerLost(int worker, const std::string& what) : Error(what), worker(worker) {}
+  int worker;  // index in the exchange
 };
 
 struct Interrupted : Error {

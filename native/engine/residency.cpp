@@ -12,13 +12,6 @@ namespace halo {
 
 namespace {
 
-template <typename F>
-void for_each_group(uint64_t mask, F f) {
-  for (int g = 0; mask != 0; ++g, mask >>= 1) {
-    if (mask & 1) f(g);
-  }
-}
-
 Bounds scaled(Bounds bounds, int factor) {
   for (int& b : bounds) b *= factor;
   return bounds;
@@ -159,7 +152,7 @@ void Residency::load(const std::vector<LayerMasks>& masks, bool output, const Pr
   if (output) add(output_, 0);
   bool all_groups = true;
   for (size_t i = 0; i < regions_.size(); ++i) {
-    const uint64_t mask = i % 2 == 0 ? masks[i / 2].attention : masks[i / 2].mlp;
+    const uint64_t mask = masks[i / 2].of(i % 2 == 0 ? Part::Attention : Part::Mlp);
     all_groups &= static_cast<size_t>(__builtin_popcountll(mask)) == regions_[i]->groups.size();
     add(*regions_[i], mask);
   }

@@ -9,17 +9,11 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/groups.h"
 #include "engine/memory.h"
 #include "engine/model.h"
 
 namespace halo {
-
-// The groups of one layer, or those that a device holds of it.
-struct LayerMasks {
-  uint64_t attention = 0, mlp = 0;
-
-  uint64_t of(Part part) const { return part == Part::Attention ? attention : mlp; }
-};
 
 // The memory of all matrices is laid out at once; pages that nobody touches are none. May be used by several threads.
 class Residency {

@@ -27,14 +27,7 @@ class Conduct {
 
   // A deadline has passed without an answer.
   void missed(double now_us) {
-    if (standing_ == Standing::Stable) {
-      enter(Standing::Probation, now_us);
-      ++probations_;
-      needed_ = 1 << strikes_;
-      strikes_ = std::min(strikes_ + 1, kMostStrikes);
-    } else if (standing_ == Standing::Probation) {
-      needed_ = std::max(needed_, 1);
-    }
+    if (standing_ == Standing::Stable) fall(Standing::Probation, now_us);
     good_ = 0;
   }
 
@@ -50,14 +43,11 @@ class Conduct {
 
   // Nothing has been heard for long although an answer is owed.
   void silent(double now_us) {
-    if (!is_here()) return;
     if (standing_ == Standing::Stable) {
-      ++probations_;
-      needed_ = 1 << strikes_;
-      strikes_ = std::min(strikes_ + 1, kMostStrikes);
+      fall(Standing::Away, now_us);
+    } else if (standing_ == Standing::Probation) {
+      enter(Standing::Away, now_us);
     }
-    enter(Standing::Away, now_us);
-    needed_ = std::max(needed_, 1);
   }
 
   void left(double now_us) {
@@ -71,6 +61,12 @@ class Conduct {
   void expelled(double now_us) { enter(Standing::Expelled, now_us); }
 
  private:
+  void fall(Standing to, double now_us) {
+    enter(to, now_us);
+    ++probations_;
+    needed_ = 1 << strikes_;
+    strikes_ = std::min(strikes_ + 1, kMostStrikes);
+  }
   void enter(Standing standing, double now_us) {
     if (standing == standing_) return;
     standing_ = standing;

@@ -8,11 +8,6 @@ void Carriers::open_datagrams(Endpoint::Deliver deliver, bool only) {
   only_ = only;
 }
 
-uint64_t Carriers::over_datagrams() const {
-  if (!datagrams_) return 0;
-  return only_ ? ~uint64_t{0} : datagrams_->alive();
-}
-
 void Carriers::send(const std::vector<Parcel>& parcels) {
   Endpoint::Messages datagrams;
   Outgoing outgoing;

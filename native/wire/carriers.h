@@ -34,10 +34,11 @@ class Carriers {
     if (datagrams_ && peer >= 0) datagrams_->remove(peer);
   }
 
-  // Bit p: datagrams carry messages to peer p now.
-  uint64_t over_datagrams() const;
   // Bit p: peer p answers datagrams.
   uint64_t alive() const { return datagrams_ ? datagrams_->alive() : 0; }
+  // Bit p: datagrams carry messages to peer p now, of whom these are `alive`.
+  uint64_t over_datagrams(uint64_t alive) const { return only_ ? ~uint64_t{0} : alive; }
+  uint64_t over_datagrams() const { return over_datagrams(alive()); }
   // While someone waits for answers, a silent peer is asked for a sign of life often.
   void set_waiting(bool waiting) {
     if (datagrams_) datagrams_->set_waiting(waiting);

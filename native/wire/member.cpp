@@ -13,7 +13,10 @@ constexpr Micros kNever = 10'000'000;   // then an answer is not expected any mo
 constexpr Micros kSilence = 1'000'000;  // after which a worker counts as away
 constexpr double kLinkGain = 1.0 / 16;
 
-bool holds_rows(const Request& r) { return r.header.part == Part::Attention && r.header.kind == Kind::Request; }
+// Whether it brings rows of a cache: an attention input, or copies of them.
+bool holds_rows(const Request& r) {
+  return r.header.kind == Kind::Fill || (r.header.kind == Kind::Request && r.header.part == Part::Attention);
+}
 
 }  // namespace
 
@@ -52,7 +55,7 @@ void Member::tend(Micros now, bool answers_datagrams) {
     owed.pop_front();
   }
   if (fill && now - fill->asked > std::max<Micros>(kInputLost, static_cast<Micros>(4 * link_us[fill->datagrams]))) {
-    caches[fill->header.slot].given_up(fill->header.layer, static_cast<int>(fill->position), fill->header.rows);
+    give_up(*fill);
     fill.reset();
   }
   if (!answers_datagrams && unheard >= 0 && now - std::max(heard, unheard) > kSilence)

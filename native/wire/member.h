@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/exchange.h"
+#include "engine/groups.h"
 #include "schedule/completeness.h"
 #include "schedule/deadline.h"
 #include "schedule/kind.h"
@@ -80,7 +81,7 @@ struct Member {
   // An answer to `request` has come: what it teaches. The counters of late answers are `late`'s.
   void learn(const Request& request, const Header& answer, Micros now);
   void late(const Request& request, Micros now);
-  // The rows of an attention request are in its cache.
+  // The rows that a request brings are in its cache.
   void acknowledge(const Request& request, uint32_t epoch);
   void roll_back(int slot, uint32_t base);
   bool may_answer_over_mqtt() const;
@@ -88,8 +89,8 @@ struct Member {
   const int number;
   int peer = -1;  // of the endpoint; none: MQTT only
   Conduct conduct;
-  std::string reason;                                   // why it is gone or expelled
-  std::vector<std::pair<uint64_t, uint64_t>> resident;  // by layer: groups of attention and of the MLP; empty: all
+  std::string reason;                // why it is gone or expelled
+  std::vector<LayerMasks> resident;  // by layer: groups of attention and of the MLP; empty: all
 
   Speed speed;
   std::array<double, 2> link_us{-1, -1};  // over MQTT, over datagrams; smoothed, -1: not known
@@ -112,7 +113,7 @@ struct Member {
   bool tried = false;                 // its next groups are there to measure it
   int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter
-  bool known = false;
+  bool known = false, takes = false;
   DeviceCounters counters;
 };
 

@@ -42,7 +42,7 @@ int rows_per_message(const Scatter& s, size_t max_message) {
 uint64_t holds(const Member& m, int layer, Part part) {
   if (m.resident.empty()) return ~uint64_t{0};
   if (layer >= static_cast<int>(m.resident.size())) return 0;
-  return part == Part::Attention ? m.resident[layer].first : m.resident[layer].second;
+  return m.resident[layer].of(part);
 }
 
 // Whether a worker has had nothing to do for so long that it is not worth telling the inputs.
@@ -107,7 +107,7 @@ void Relay::begin(const CellShape& shape) {
 
 void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   const SyncInput& in = *s.input;
-  const uint64_t over = carriers_.over_datagrams(), alive = carriers_.alive();
+  const uint64_t alive = carriers_.alive(), over = carriers_.over_datagrams(alive);
   const Micros now = Endpoint::now();
   std::lock_guard<std::mutex> lock(mutex_);
   const bool was_idle = now - last_scatter_ > kIdle;
@@ -115,7 +115,6 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   const size_t begin = candidates.size();
   uint64_t held = s.hub_resident;  // by anybody who can be relied on
   taking_ = members_;
-  took_.assign(taking_.size(), false);
   for (const MemberPtr& m : taking_) {
     Candidate& c = candidates.emplace_back();
     if (!m) continue;
@@ -126,14 +125,14 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     const double link = m->link_us[m->goes_over(over)];
     m->start_us = std::max(link, 0.0) + speed.start_us(kind) + m->owed_us(now);
     m->group_us = speed.group_us(kind);
-    c.takes = m->conduct.standing() == Standing::Stable &&
-              (in.part == Part::Mlp || m->caches[in.slot].complete(in.layer) >= first);
+    m->takes = m->conduct.standing() == Standing::Stable &&
+               (in.part == Part::Mlp || m->caches[in.slot].complete(in.layer) >= first);
+    c.takes = m->takes;
     c.slow = options_.stand_ins && is_slow(*m, s.hub, kind, s.groups);
     c.resident = holds(*m, in.layer, in.part);
     c.start_us = m->start_us;
     c.group_us = m->group_us;
     c.cost_us = cost_us_;
-    took_[candidates.size() - begin - 1] = c.takes;
     if (c.takes) held |= c.resident;
   }
   // Whoever is on probation and alone holds a group is waited for a while, before the hub reads its file.
@@ -155,7 +154,7 @@ int Relay::whom_to_try(const Scatter& s) {
   for (size_t i = 0; i < taking_.size(); ++i) {
     const size_t number = ++tried_ % taking_.size();
     const MemberPtr& m = taking_[number];
-    if (!took_[number] || m->unused < kLeftOut) continue;
+    if (!m || !m->takes || m->unused < kLeftOut) continue;
     m->tried = true;
     try_at_ = now + std::max<Micros>(kTryEvery, static_cast<Micros>(100 * (m->start_us + m->group_us)));
     return static_cast<int>(number);
@@ -240,7 +239,7 @@ void Relay::scatter(const Scatter& s) {
       // request stands for them, which is not sent.
       const bool gone = m->conduct.standing() > Standing::Away;
       if (gone && mask == 0) continue;
-      if (mask == 0 && took_[i]) ++m->unused;
+      if (mask == 0 && m->takes) ++m->unused;
       if (mask != 0 && !std::exchange(m->tried, false)) m->unused = 0;
       if (mask == 0 && rests(*m)) continue;
       if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
@@ -280,7 +279,6 @@ void Relay::scatter(const Scatter& s) {
 
 void Relay::back_fill(int slot, int end, const CopyRows& copy) {
   if (end == 0) return;
-  const uint64_t over = carriers_.over_datagrams();
   Bytes message;
   Carriers::Parcel parcel{};
   {
@@ -304,7 +302,7 @@ void Relay::back_fill(int slot, int end, const CopyRows& copy) {
       const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
       message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
       copy({slot, gap->layer, gap->first, gap->rows}, rows);
-      m->fill = make(m, header, m->goes_over(over));
+      m->fill = make(m, header, m->goes_over(carriers_.over_datagrams()));
       m->fill->member.reset();
       m->fill->position = static_cast<uint32_t>(gap->first);
       m->caches[slot].asked(gap->layer, gap->first, gap->rows);

@@ -43,7 +43,7 @@ class Relay : public Exchange {
   // A worker takes part from the next sync on, with the groups of `resident` (see set_resident; empty: with all); its
   // number is free again only after `forget`. Throws
   // std::invalid_argument when there are as many as a mask of workers can name.
-  int join(const std::optional<PeerSetup>& link, std::vector<std::pair<uint64_t, uint64_t>> resident = {});
+  int join(const std::optional<PeerSetup>& link, std::vector<LayerMasks> resident = {});
   // It is gone: what it owes the present round is computed by others. It keeps its number and its link.
   void leave(int worker, const std::string& reason);
   // It is back, the same process with the same keys and whatever its caches held.
@@ -51,7 +51,7 @@ class Relay : public Exchange {
   // It never comes back under this number.
   DeviceCounters forget(int worker);
   // By layer, the groups of attention and of the MLP that it holds.
-  void set_resident(int worker, std::vector<std::pair<uint64_t, uint64_t>> masks);
+  void set_resident(int worker, std::vector<LayerMasks> masks);
   // Where a worker that has datagrams may be, from now on.
   void update_candidates(int worker, std::vector<Address> candidates);
 
@@ -132,11 +132,10 @@ class Relay : public Exchange {
   std::vector<MemberPtr> taking_;   // as surveyed: those that the next scatter names
   std::vector<Request> round_;
   uint64_t next_id_ = 1;
-  size_t turn_ = 0;         // whose cache is filled next
-  size_t tried_ = 0;        // who was measured last although it had nothing to do
-  Micros try_at_ = 0;       // when the next one is
-  std::vector<bool> took_;  // as surveyed: who could have had groups
-  int end_ = 0;             // rows that a complete cache has
+  size_t turn_ = 0;    // whose cache is filled next
+  size_t tried_ = 0;   // who was measured last although it had nothing to do
+  Micros try_at_ = 0;  // when the next one is
+  int end_ = 0;        // rows that a complete cache has
   Micros last_scatter_ = 0;
   double cost_us_ = 40;        // of the hub's time, for each request: smoothed
   ExchangeCounters counters_;  // of all workers together

@@ -19,13 +19,6 @@ std::string not_finite(const Header& answer, const std::string& which) {
          part_of(answer) + " (is its copy of the model damaged?)";
 }
 
-bool f16_finite(const uint8_t* values, size_t n) {
-  for (size_t i = 0; i < n; ++i) {
-    if ((values[2 * i + 1] & 0x7c) == 0x7c) return false;
-  }
-  return true;
-}
-
 // Why the values cannot be used; empty: they can.
 std::string suspicion_of(const PartialView& p) {
   const Header& h = p.header;
@@ -33,7 +26,7 @@ std::string suspicion_of(const PartialView& p) {
   if (!all_finite(p.norms, norms)) return not_finite(h, "the norm of a group");
   if (p.values == nullptr || h.partial_format == PartialFormat::Fixed) return "";
   const bool finite =
-      h.partial_format == PartialFormat::F16 ? f16_finite(p.values, values) : all_finite(p.values, values);
+      h.partial_format == PartialFormat::F16 ? all_f16_finite(p.values, values) : all_finite(p.values, values);
   return finite ? "" : not_finite(h, "a sum");
 }
 
@@ -253,14 +246,11 @@ bool Relay::take_filled(const MemberPtr& member, const Header& h, bool sealed) {
   if (!may_answer(*member, *member->fill, sealed)) return false;
   const Request fill = *std::exchange(member->fill, std::nullopt);
   member->hear(Endpoint::now());
-  const int slot = fill.header.slot, first = static_cast<int>(fill.position);
-  if (fill.header.epoch != epochs_[slot]) return true;
   if (h.status != Status::Ok) {
-    member->caches[slot].given_up(fill.header.layer, first, fill.header.rows);
+    member->give_up(fill);
     return true;
   }
-  member->caches[slot].acknowledged(fill.header.layer, first, fill.header.rows);
-  member->epochs[slot].confirmed = true;
+  member->acknowledge(fill, epochs_[fill.header.slot]);
   member->counters.filled_rows += fill.header.rows;
   return true;
 }

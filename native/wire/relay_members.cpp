@@ -18,7 +18,7 @@ void Relay::open_datagrams(bool only) {
       only);
 }
 
-int Relay::join(const std::optional<PeerSetup>& link, std::vector<std::pair<uint64_t, uint64_t>> resident) {
+int Relay::join(const std::optional<PeerSetup>& link, std::vector<LayerMasks> resident) {
   const Micros now = Endpoint::now();
   std::lock_guard<std::mutex> lock(mutex_);
   const auto free = std::find(members_.begin(), members_.end(), nullptr);
@@ -77,7 +77,7 @@ DeviceCounters Relay::forget(int worker) {
   return counters;
 }
 
-void Relay::set_resident(int worker, std::vector<std::pair<uint64_t, uint64_t>> masks) {
+void Relay::set_resident(int worker, std::vector<LayerMasks> masks) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (const MemberPtr member = find(worker)) member->resident = std::move(masks);
 }

@@ -70,4 +70,11 @@ bool add_f32(const uint8_t* values, size_t n, float* sum) {
 
 bool all_finite(const uint8_t* values, size_t n) { return largest_magnitude(values, n) < kInfinity; }
 
+bool all_f16_finite(const uint8_t* values, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    if ((values[2 * i + 1] & 0x7c) == 0x7c) return false;  // the exponent of infinities and NaNs
+  }
+  return true;
+}
+
 }  // namespace halo

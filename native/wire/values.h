@@ -21,7 +21,8 @@ bool add_f16(const uint8_t* values, int16_t exponent, int n, float* scratch, flo
 // sum[i] += value[i] for n f32 values at any address; false where one is no finite number.
 bool add_f32(const uint8_t* values, size_t n, float* sum);
 
-// Whether n f32 values at any address are finite numbers.
+// Whether n f32 values at any address are finite numbers; the same of f16.
 bool all_finite(const uint8_t* values, size_t n);
+bool all_f16_finite(const uint8_t* values, size_t n);
 
 }  // namespace halo

@@ -30,7 +30,6 @@ class NativeError(RuntimeError):
 
 class WorkerLost(NativeError):
     worker = -1
-    expelled = False
 
 
 class Interrupted(NativeError):
