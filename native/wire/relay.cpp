@@ -364,7 +364,10 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
   while (true) {
     const Micros now = Endpoint::now();
     if (now - last > kStall) {  // we were stopped: nobody is late for that
-      for (Request& r : round_) r.deadline = r.deadline == kNever ? kNever : r.deadline + (now - last);
+      for (Request& r : round_) {
+        if (r.soft != kNever) r.soft += now - last;
+        if (r.deadline != kNever) r.deadline += now - last;
+      }
     }
     last = now;
     Micros next = now + std::chrono::duration_cast<std::chrono::microseconds>(kPollEvery).count();
