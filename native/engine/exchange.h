@@ -49,6 +49,9 @@ struct Scatter {
   std::vector<uint64_t> masks;  // one per worker; an attention input goes to a worker with an empty mask too
   const Speed* hub = nullptr;   // the hub's own: what a stand-in takes, and what a device does that was never measured
   uint64_t hub_resident = ~uint64_t{0};  // groups that the hub need not read from its file
+  bool relaxed = false;                  // answers may be late in this sync; only in MLP syncs of a single row
+  uint64_t tolerant = 0;                 // workers, by number, whose requests of this sync may be late
+  bool planned = false;                  // and are not waited for at all in this sync
 };
 
 // A request that somebody has to stand in for.
@@ -56,6 +59,14 @@ struct Overdue {
   size_t number;    // in the round
   int first, rows;  // of the sync's rows
   uint64_t mask;
+  bool carried = false;  // it is a tolerant one of the sync before, which has its mean in the residual already
+};
+
+// What a tolerant request gave that came after its sync: to be added to the residual, less the mean that was added
+// then.
+struct Correction {
+  uint64_t mask = 0;          // of the sync before's groups
+  std::vector<float> values;  // (d) the sum of their outputs
 };
 
 class Exchange {
@@ -76,13 +87,18 @@ class Exchange {
   virtual void back_fill(int slot, int end, const CopyRows& copy) = 0;
 
   // Waits until every request of the last scatter is answered, or one is overdue: then somebody has to compute it, and
-  // give it to `stand_in`. Calls `poll` now and then, which may throw.
+  // give it to `stand_in`. A tolerant request is overdue only in the round after its own, as `carried`; a stand-in for
+  // it is computed from that sync's input, in F32. Calls `poll` now and then, which may throw.
   virtual std::optional<Overdue> await(const std::function<void()>& poll) = 0;
   // The finite result for an overdue request: a worker whose own was not is asked nothing any more. If the worker's own
   // has come meanwhile, that one counts. Returns whether this one does.
   virtual bool stand_in(const Overdue& request, Partial result) = 0;
-  // Adds all results to `sum`, in request order.
-  virtual void collect(Partial& sum) = 0;
+  // Adds all results to `sum`, in request order. Returns the groups whose tolerant requests are late: they are carried
+  // into the next round, and their means belong into this sync's sum.
+  virtual uint64_t collect(Partial& sum) = 0;
+  // What was carried into this round and has been answered, or stood in for. Once a round, after `collect`; nothing is
+  // carried any further.
+  virtual std::vector<Correction> corrections() = 0;
 
   // A new epoch of the slot: what any cache holds from `base` on is void. What is outstanding is given up.
   virtual void roll_back(int slot, uint32_t epoch, uint32_t base) = 0;

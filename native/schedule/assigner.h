@@ -18,6 +18,8 @@ struct Candidate {
   double start_us = 0;               // until its answer would be here if it had no groups
   double group_us = 0;               // what each group adds
   double cost_us = 0;                // of the hub's own time, for having it take part; of the hub: 0
+  double lateness = 0;    // share of its requests that missed their deadlines lately, smoothed; of the hub: 0
+  bool unstable = false;  // is on probation: takes only what may be late
 };
 
 struct Question {

@@ -406,7 +406,7 @@ bool Relay::stand_in(const Overdue& overdue, Partial result) {
   return true;
 }
 
-void Relay::collect(Partial& sum) {
+uint64_t Relay::collect(Partial& sum) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const Request& r : round_) {
     if (r.state == Request::State::Answered) {
@@ -416,7 +416,10 @@ void Relay::collect(Partial& sum) {
     }
   }
   abandon();
+  return 0;
 }
+
+std::vector<Correction> Relay::corrections() { return {}; }
 
 // The round is over: what has no answer yet is owed.
 void Relay::abandon() {

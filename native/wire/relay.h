@@ -83,7 +83,8 @@ class Relay : public Exchange {
   void back_fill(int slot, int end, const CopyRows& copy) override;
   std::optional<Overdue> await(const std::function<void()>& poll) override;
   bool stand_in(const Overdue& request, Partial result) override;
-  void collect(Partial& sum) override;
+  uint64_t collect(Partial& sum) override;
+  std::vector<Correction> corrections() override;
   void roll_back(int slot, uint32_t epoch, uint32_t base) override;
   ExchangeCounters counters() const override;
   void reset_counters() override;
