@@ -22,6 +22,16 @@ inline int32x4_t dot32(const int8x16_t* q, int8x16_t low, int8x16_t high) {
   return dot16(dot16(vdupq_n_s32(0), q, low), q + 4, high);
 }
 
+alignas(16) constexpr int32_t kZeros[4] = {};
+
+// The same where the arithmetic units have more to do than those that load: the sum begins with zeros from memory
+// (volatile: or the compiler would load them once and copy them, which is arithmetic).
+inline int32x4_t dot32_from_memory(const int8x16_t* q, int8x16_t low, int8x16_t high) {
+  int32x4_t zeros;
+  asm volatile("ldr %q0, %1" : "=w"(zeros) : "m"(kZeros));
+  return dot16(dot16(zeros, q, low), q + 4, high);
+}
+
 // One row of 32 activations.
 struct Activations32 {
   int8x16_t low, high;

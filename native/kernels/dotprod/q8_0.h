@@ -21,7 +21,8 @@ struct Q8_0 {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const Activations32 x = take_block<(T > 1)>(xs + t, Advance);
-      sums[t] = vfmaq_f32(sums[t], vcvtq_f32_s32(dot32(q, x.low, x.high)), vmulq_n_f32(scale, x.scale));
+      const int32x4_t sum = T > 1 ? dot32_from_memory(q, x.low, x.high) : dot32(q, x.low, x.high);
+      sums[t] = vfmaq_f32(sums[t], vcvtq_f32_s32(sum), vmulq_n_f32(scale, x.scale));
     }
   }
 };
