@@ -16,6 +16,12 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 
+if sys.maxsize < 2**32 or sys.byteorder != "little":
+    sys.exit(
+        f"HALO needs a 64-bit little-endian system; this Python is of another ({sysconfig.get_platform()}, "
+        f"{sys.byteorder}-endian). On a Raspberry Pi 3, 4 or 5: install the 64-bit Raspberry Pi OS."
+    )
+
 
 class CMakeBuild(build_ext):
     """Configure and build the native module, and put it where setuptools expects an extension."""
