@@ -58,23 +58,22 @@ done
 printf '#!/bin/sh\nexec /host/aarch64-linux-gnu-g++ --sysroot=/ "$@"\n' >"$root/usr/local/bin/cross"
 chmod +x "$root/usr/local/bin/cross"
 
-inside() {
-  env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 QEMU_CPU="$cpu" CXX=/usr/local/bin/cross \
-    PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DEFAULT_TIMEOUT=180 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} /usr/sbin/chroot "$root" "$@"
-}
+# An array and no function: of what runs in the background, the process's own id is known.
+inside=(env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 QEMU_CPU="$cpu" CXX=/usr/local/bin/cross
+  PIP_CERT=/etc/ssl/certs/ca-certificates.crt PIP_DEFAULT_TIMEOUT=180 PIP_DISABLE_PIP_VERSION_CHECK=1
+  ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} /usr/sbin/chroot "$root")
 
 say "pip install, as a $cpu"
 mkdir -p "$root/src"
 git ls-files -z | tar --null --files-from=- -c | tar -x -C "$root/src"
-[ -x "$root/venv/bin/pip" ] || inside python3 -m venv /venv
-inside sh -c 'cd /src && /venv/bin/pip install -q .' || die "pip could not install HALO in the root"
-inside /venv/bin/python -c 'from halo import _native; print("kernels:", *_native.variants())'
+[ -x "$root/venv/bin/pip" ] || "${inside[@]}" python3 -m venv /venv
+"${inside[@]}" sh -c 'cd /src && /venv/bin/pip install -q .' || die "pip could not install HALO in the root"
+"${inside[@]}" /venv/bin/python -c 'from halo import _native; print("kernels:", *_native.variants())'
 
 port=$((20000 + RANDOM % 10000)) url=mqtt://127.0.0.1
 mosquitto -p "$port" >"$root/tmp/broker.log" 2>&1 &
 broker=$!
-inside /venv/bin/halo worker --broker "$url:$port" --wait --name emulated -t 1 >"$root/tmp/worker.log" 2>&1 &
+"${inside[@]}" /venv/bin/halo worker --broker "$url:$port" --wait --name emulated -t 1 >"$root/tmp/worker.log" 2>&1 &
 worker=$!
 tell=(.venv/bin/halo generate --temp 0 -n 100 -p "Once upon a time" --quiet)
 alone=$("${tell[@]}" --broker local)
