@@ -217,12 +217,26 @@ class Candidate:
         start_us: float = 0.0,
         group_us: float = 1.0,
         cost_us: float = 0.0,
+        lateness: float = 0.0,
+        unstable: bool = False,
     ) -> None: ...
 
 class Assigner:
     """Spreads the groups of a sync over the devices; the hub is the first."""
 
     def assign(self, layer: int, part: str, groups: int, rows: int, candidates: Sequence[Candidate]) -> list[int]: ...
+
+def place(scores: Sequence[float], candidates: Sequence[Candidate], masks: Sequence[int]) -> list[int]:
+    """The masks after exchanges that leave the lowest scores (groups) with the least reliable devices."""
+
+def place_planned(layer: int, groups: int, tolerant: int, candidates: Sequence[Candidate]) -> list[int]:
+    """The masks where the hub waits for nobody: it has what is not tolerant."""
+
+def held_unreliably(candidates: Sequence[Candidate], groups: int) -> int:
+    """The groups that only unreliable devices hold."""
+
+def may_be_late(tolerant: int, planned: bool, candidates: Sequence[Candidate], masks: Sequence[int]) -> int:
+    """The workers, as bits, whose requests may be late."""
 
 class EvenAssigner(Assigner):
     def __init__(self, hub_share: float | None = None) -> None: ...
@@ -263,7 +277,13 @@ class Readable:
     def read(self, streams: int, ahead: int) -> int: ...
 
 def vec_dots(function: int, n: int, w: Any, x: Any, y: NDArray[np.float32]) -> None: ...
-def time_assign(assigner: Assigner, groups: int, situations: Sequence[Sequence[Candidate]], times: int) -> float: ...
+def time_assign(
+    assigner: Assigner,
+    groups: int,
+    situations: Sequence[Sequence[Candidate]],
+    times: int,
+    scores: Sequence[float] = (),
+) -> float: ...
 def shard_masks(model: Model, index: int, of: int) -> list[tuple[int, int]]:
     """The groups of an even shard: (attention mask, MLP mask) of each layer; each group is in exactly one of them."""
 
