@@ -87,6 +87,8 @@ py::dict device_dict(const DeviceCounters& c) {
   d["late_requests"] = std::accumulate(c.late.begin(), c.late.end(), uint64_t{0});
   d["stand_ins"] = c.stand_ins;
   d["never"] = c.never;
+  d["tolerant"] = c.tolerant;
+  d["filled"] = c.filled;
   d["probations"] = c.probations;
   d["filled_rows"] = c.filled_rows;
   d["took_us"] = c.took_us;

@@ -12,6 +12,7 @@ constexpr Micros kInputLost = 300'000;  // at least; then the rows are copied in
 constexpr Micros kNever = 10'000'000;   // then an answer is not expected any more
 constexpr Micros kSilence = 1'000'000;  // after which a worker counts as away
 constexpr double kLinkGain = 1.0 / 16;
+constexpr double kRise = 1.0 / 64, kFall = 1.0 / 1024;  // of lateness: seen at once, and forgotten slowly
 
 // Whether it brings rows of a cache: an attention input, or copies of them.
 bool holds_rows(const Request& r) {
@@ -83,6 +84,26 @@ void Member::late(const Request& r, Micros now) {
   const auto by = (now - std::min(r.soft, now)) / 1000;
   const auto bucket = std::find_if(kLateMs.begin(), kLateMs.end(), [&](int ms) { return by < ms; });
   ++counters.late[bucket - kLateMs.begin()];
+}
+
+void Member::miss(Request& r, Micros now) {
+  conduct.missed(static_cast<double>(now));
+  if (!r.missed) lateness += kRise * (1 - lateness);
+  r.missed = true;
+}
+
+void Member::credit(Request& r, Micros now) {
+  const bool is_late = r.header.mask != 0 && now > r.soft;
+  if (is_late && !r.missed && !r.unwaited) {  // who alone holds the groups has been waited for longer
+    miss(r, now);
+  } else {
+    conduct.answered(static_cast<double>(now));
+  }
+  if (is_late) {
+    late(r, now);
+  } else if (r.header.mask != 0) {
+    lateness -= kFall * lateness;
+  }
 }
 
 void Member::acknowledge(const Request& r, uint32_t epoch) {
