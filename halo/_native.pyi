@@ -137,6 +137,7 @@ class Relay:
         re_request_s: float | None = None,
         patience_s: float = 4.0,
         stand_ins: bool = True,
+        correct: bool = True,
     ) -> None: ...
     def open_datagrams(self, own: KeyPair, only: bool) -> None: ...
     def join(

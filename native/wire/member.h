@@ -38,6 +38,7 @@ struct Request {
   Micros asked_last = 0;
   int times = 1;            // asked
   double predicted_us = 0;  // from asking to the answer
+  double stand_in_us = 0;   // what the hub would take for the same
   Micros soft = INT64_MAX;  // who answers later has missed it
   Micros deadline = 0;      // then somebody stands in: later than that, where only a disk has the groups
   bool alone = false;       // the worker had nothing else to do

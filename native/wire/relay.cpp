@@ -186,7 +186,7 @@ void Relay::predict(const Scatter& s, Request& r, Micros now) const {
   r.predicted_us = m.start_us + groups * m.group_us;
   if (!m.known || m.link_us[r.datagrams] < 0) r.predicted_us = std::max(r.predicted_us, kUnknown);
   if (r.header.mask == 0 || !options_.stand_ins) return;
-  const double stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
+  const double stand_in_us = r.stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
   const double allowance = r.member->deadlines[r.datagrams][r.kind].allowance(r.predicted_us, stand_in_us);
   // A worker that is slow beyond use is waited for as long at most, however well that is known.
   const double longest = std::max<double>(kLongestWait, 4 * stand_in_us);
@@ -455,6 +455,7 @@ bool Relay::stand_in(const Overdue& overdue, Partial result) {
 uint64_t Relay::collect(Partial& sum) {
   std::lock_guard<std::mutex> lock(mutex_);
   const uint64_t filled = take_filled_out();
+  if (!options_.correct) give_away(filled_);
   for (const Request& r : round_) {
     if (r.state == Request::State::Answered) {
       add(r.answer, r, sum);

@@ -31,6 +31,7 @@ struct RelayOptions {
       re_request_s;         // ask again after this long without an answer; unset: as each worker's answers tell
   double patience_s = 4.0;  // of a probe: a worker that says nothing for this long is lost
   bool stand_ins = true;    // off, for measurements: whoever is late or slow is waited for
+  bool correct = true;      // off, for measurements: what is late has its mean, and no correction
 };
 
 class Relay : public Exchange {

@@ -12,6 +12,8 @@ namespace halo {
 
 namespace {
 
+constexpr double kLongestWait = 1e6;  // microseconds, whatever is predicted
+
 // The values (d) of a finite partial of one row.
 std::vector<float> values_of(const Bytes& answer) {
   PartialView partial;
@@ -73,17 +75,18 @@ uint64_t Relay::take_filled_out() {
   return groups;
 }
 
-// What is carried may come until the last answer that this round waits for in any case; or, where it was not waited for
-// before, as long as it would have been.
+// What is carried may come as long as it was worth waiting for in any case. The hub has nothing to do until this
+// round's answers are here: what it computes until then costs no time, and so it begins early enough to be done by
+// then.
 void Relay::set_carried_deadlines(Micros begin) {
   Micros last = begin;
   for (const Request& r : round_) {
-    if (!r.tolerant && r.soft != Channel::kNever) last = std::max(last, r.soft);
+    if (!r.tolerant) last = std::max(last, r.asked + static_cast<Micros>(std::min(r.predicted_us, kLongestWait)));
   }
   for (Request& r : carried_) {
     if (r.state != Request::State::Waiting) continue;
     const Micros own = r.soft == Channel::kNever ? begin : r.soft;
-    r.deadline = r.settled ? begin : std::max(own, last);
+    r.deadline = r.settled ? begin : std::max(own, last - static_cast<Micros>(std::min(r.stand_in_us, kLongestWait)));
   }
 }
 
