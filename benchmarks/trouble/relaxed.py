@@ -23,7 +23,7 @@ from halo.predictor import Sidecar, read_sidecar, read_text
 from halo.predictor.text import open_tokenizer
 from tests.tiny_gguf import Shape, write_tiny
 
-_DEEP = Shape(d=256, n_layers=22, n_heads=8, n_kv_heads=4, ff=704, n_ctx=512)  # as many syncs as TinyLlama has
+DEEP = Shape(d=256, n_layers=22, n_heads=8, n_kv_heads=4, ff=704, n_ctx=512)  # as many syncs as TinyLlama has
 _FADES = replace(GOOD, loss=0.2, fade_ms=20)
 _WORKERS, _UNSTABLE = 4, (3, 4)
 _STRETCH = 12
@@ -32,26 +32,26 @@ _PREDICTIONS = 1500
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """One way to deal with fades, as a scene of its own."""
 
     name: str
-    bar: float | None
     quality: str
     stand_ins: bool = True
     correct: bool = True
+    bar: float | None = None
 
 
 _WAYS = (
-    _Way("fast", 1.15, "fast"),
-    _Way("balanced", None, "balanced"),
-    _Way("exact, the hub stands in", None, "exact"),
-    _Way("wait for all", None, "exact", stand_ins=False),
-    _Way("fast, what is late is dropped", None, "fast", correct=False),
+    Way("fast", "fast", bar=1.15),
+    Way("balanced", "balanced"),
+    Way("exact, the hub stands in", "exact"),
+    Way("wait for all", "exact", stand_ins=False),
+    Way("fast, what is late is dropped", "fast", correct=False),
 )
 
 
-def _calibrated(model: Path, folder: Path) -> Path:
+def calibrated(model: Path, folder: Path) -> Path:
     """A sidecar of a model, made here."""
     sidecar = folder / f"{model.stem}.halo.gguf"
     command = [sys.executable, "-m", "halo.cli", "calibrate", "-m", str(model), "-o", str(sidecar)]
@@ -71,7 +71,7 @@ def _bottom_halves(model: Model, sidecar: Sidecar) -> list[int]:
     return halves
 
 
-def _deal(stage: Stage, sidecar: Path) -> None:
+def deal(stage: Stage, sidecar: Path) -> None:
     """The unstable workers alone hold those halves, and nothing else; everybody else all the rest."""
     model = stage.model
     halves = _bottom_halves(model, read_sidecar(sidecar, model))
@@ -90,7 +90,7 @@ def _split(mask: int) -> tuple[int, int]:
     return sum(1 << g for g in groups[::2]), sum(1 << g for g in groups[1::2])
 
 
-def _scene(model: Path, sidecar: Path, way: _Way) -> Scene:
+def scene(model: Path, sidecar: Path, way: Way) -> Scene:
     return Scene(
         model,
         workers=_WORKERS,
@@ -106,7 +106,7 @@ def _scene(model: Path, sidecar: Path, way: _Way) -> Scene:
     )
 
 
-def _fade(stage: Stage, conditions: Conditions) -> None:
+def fade(stage: Stage, conditions: Conditions) -> None:
     for k in _UNSTABLE:
         stage.lab.set(conditions, k)
 
@@ -115,21 +115,21 @@ def _alone_with_half(run: Run) -> Iterator[Row]:
     """The paper's case: two of four workers fade, and alone hold what matters least."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = write_tiny(folder / "deep.gguf", "F32", _DEEP, name="deep-random")
-        sidecar = _calibrated(model, folder)
+        model = write_tiny(folder / "deep.gguf", "F32", DEEP, name="deep-random")
+        sidecar = calibrated(model, folder)
         for way in _WAYS:
             yield _timed(run, model, sidecar, way)
         for trained in run.trained:
-            sidecar = _calibrated(trained, folder)
+            sidecar = calibrated(trained, folder)
             for way in _WAYS:
                 if way.quality == "fast":
                     yield _judged(run, trained, sidecar, way)
 
 
-def _timed(run: Run, model: Path, sidecar: Path, way: _Way) -> Row:
-    with Stage(_scene(model, sidecar, way), run.say, limit_s=170) as stage:
-        _deal(stage, sidecar)
-        good, bad = alternate(stage, [lambda: _fade(stage, GOOD), lambda: _fade(stage, _FADES)], 4, _STRETCH)
+def _timed(run: Run, model: Path, sidecar: Path, way: Way) -> Row:
+    with Stage(scene(model, sidecar, way), run.say, limit_s=170) as stage:
+        deal(stage, sidecar)
+        good, bad = alternate(stage, [lambda: fade(stage, GOOD), lambda: fade(stage, _FADES)], 4, _STRETCH)
         late = (stage.engine.quality_report() or {}).get("late_share") or 0.0
     ratio = bad.mean / good.mean
     return Row(
@@ -144,16 +144,16 @@ def _timed(run: Run, model: Path, sidecar: Path, way: _Way) -> Row:
     )
 
 
-def _judged(run_: Run, model: Path, sidecar: Path, way: _Way) -> Row:
+def _judged(run_: Run, model: Path, sidecar: Path, way: Way) -> Row:
     """Perplexity while the devices fade all the time, against the exact one of the same tokens."""
     assert run_.text is not None
-    with Stage(_scene(model, sidecar, way), run_.say, limit_s=900) as stage:
-        _deal(stage, sidecar)
+    with Stage(scene(model, sidecar, way), run_.say, limit_s=900) as stage:
+        deal(stage, sidecar)
         tokenize = open_tokenizer(model)
         sequences = sequences_of(read_text(run_.text, 100_000), tokenize, stage.scene.n_ctx, _PREDICTIONS)
         alone = _native.Engine(open_model(model).native, stage.scene.n_ctx)
         exact = run(alone, sequences, single=False)
-        _fade(stage, _FADES)
+        fade(stage, _FADES)
         stage.engine.reset_stats()
         late = run(stage.engine, sequences, single=True)
         found = Comparison.of(exact, late, stage.engine.stats()["tolerance"])
@@ -171,10 +171,9 @@ def _judged(run_: Run, model: Path, sidecar: Path, way: _Way) -> Row:
 def _one_fades(run: Run) -> Iterator[Row]:
     """Everyone holds everything: tolerance must not cost time."""
     with tempfile.TemporaryDirectory() as name:
-        sidecar = _calibrated(run.stories, Path(name))
-        scene = Scene(run.stories, workers=_WORKERS, sidecar=sidecar)
+        sidecar = calibrated(run.stories, Path(name))
         fades = replace(GOOD, loss=0.2, fade_ms=20)
-        with Stage(scene, run.say, limit_s=170) as stage:
+        with Stage(Scene(run.stories, workers=_WORKERS, sidecar=sidecar), run.say, limit_s=170) as stage:
             stage.lab.set(fades, 1)
             ways = [lambda: stage.set_quality("exact"), lambda: stage.set_quality("balanced")]
             exact, balanced = alternate(stage, ways, 8, 25)

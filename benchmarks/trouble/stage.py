@@ -21,6 +21,7 @@ from halo.cell import native as native_module
 from halo.cell.hub import Cell
 from halo.cell.native import Masks
 from halo.errors import HaloError
+from halo.exchange.lanes import LANES
 from halo.model import Model, open_model
 
 GOOD = Conditions(delay_us=2000)
@@ -44,6 +45,8 @@ class Scene:
     correct: bool = True  # off: what is late is dropped
     quality: str = "exact"
     sidecar: Path | None = None
+    transport: str = "auto"
+    lanes: int = LANES
     n_ctx: int = 512
 
 
@@ -137,6 +140,8 @@ class Stage:
             native=None if scene.stand_ins and scene.correct else _with(scene.stand_ins, scene.correct),
             quality=scene.quality,
             sidecar=scene.sidecar,
+            transport=scene.transport,
+            lanes=scene.lanes,
             log=self._say,
             **how,
         )
