@@ -58,6 +58,8 @@ TRANSPORTS = ("auto", "udp", "mqtt")
 """What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
 RESIDENCIES = ("full", "shards")
 """What workers hold in memory: the whole model; each its part of every layer."""
+REORDERED_TYPES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
+"""What a re-ordered model may be quantised to, by llama.cpp."""
 PLANS = ("auto", "even")
 """How groups may be given to devices: so that all finish together, or equally."""
 
