@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_PREDICTIONS = 10_000
 _LATE = (5, 10, 20, 40)  # percent of the tolerant groups
 _WAYS: dict[str, tuple[str, ...]] = {
     "balanced": ("--quality", "balanced"),
@@ -37,7 +38,7 @@ def measure(models: list[Path], text: Path, groups: int, say: Callable[[str], No
             for way, options in _WAYS.items():
                 for late in _LATE:
                     where = ("-m", model, "--text", text, "--sidecar", sidecar, "--groups", groups)
-                    found = halo("perplexity", *where, *options, "--late", late, "--seeds", 5)
+                    found = halo("perplexity", *where, *options, "--late", late, "--seeds", 3, "--limit", _PREDICTIONS)
                     del found["passes"]
                     points.append({**found, "model": model.stem, "way": way, "late": late, "groups": groups})
                     say(f"{model.stem}, {way}, {late}% late: {100 * found['change']:+.3f}%")
