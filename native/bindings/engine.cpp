@@ -49,6 +49,7 @@ py::dict engine_stats(const Engine& engine) {
   d["syncs"] = own.syncs;
   d["range_repeats"] = own.range_repeats;
   d["stand_ins"] = own.stand_ins;
+  d["choose_us"] = own.choose_us;
   d["re_requests"] = shared.re_requests;
   d["fall_backs"] = shared.fall_backs;
   d["late_duplicates"] = shared.late_duplicates;

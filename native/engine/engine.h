@@ -29,6 +29,7 @@ struct ToleranceCounters {
 struct EngineCounters {
   uint64_t tokens = 0, syncs = 0, range_repeats = 0;
   ToleranceCounters tolerance;
+  double choose_us = 0;                      // spent on predicting, and choosing what may be late
   uint64_t group_results = 0, requests = 0;  // the hub's own, what it stood in for included
   uint64_t stand_ins = 0;                    // requests of others that it computed
 };
@@ -108,6 +109,7 @@ class Engine {
   // Relaxed syncs: relaxed.cpp.
   bool relaxes(const SyncInput& in) const;
   void assign_relaxed(Scatter& scatter);
+  uint64_t choose(int layer);
   uint64_t draw_late(const Scatter& scatter);
   void settle(const Scatter& scatter, uint64_t filled, uint64_t drawn);
   void keep(const SyncInput& in, uint64_t late);

@@ -3,6 +3,7 @@
 // A late group's mean goes into its own sync, its output less that mean into the next one. Late is what a worker has
 // not answered in time, or, for measurements, what `Lateness` drew of the hub's own groups: both are filled, kept and
 // corrected by the same code.
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
@@ -38,7 +39,7 @@ void Engine::assign_relaxed(Scatter& s) {
   const int layer = s.input->layer;
   const bool planned = tolerance_->planned(), unreliable = any_unreliable(candidates_);
   const bool needed = planned || unreliable || lateness_.is_on();
-  tolerant_ = needed ? tolerance_->choose(layer, normed_.data()) : 0;
+  tolerant_ = needed ? choose(layer) : 0;
   tolerant_ |= held_unreliably(candidates_, s.groups);
   if (planned) {
     place_planned(layer, s.groups, tolerant_, candidates_, masks_);
@@ -48,6 +49,14 @@ void Engine::assign_relaxed(Scatter& s) {
   }
   s.planned = planned;
   s.tolerant = may_be_late(tolerant_, planned, candidates_, masks_);
+}
+
+uint64_t Engine::choose(int layer) {
+  const auto start = std::chrono::steady_clock::now();
+  const uint64_t chosen = tolerance_->choose(layer, normed_.data());
+  const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+  count([&](EngineCounters& c) { c.choose_us += took.count(); });
+  return chosen;
 }
 
 // Of the hub's own groups, those that are late in this sync.

@@ -68,13 +68,13 @@ Bounds groups_of(int step, int total) {
 
 }  // namespace
 
-std::shared_ptr<Model> tiny_model(const Types& types) {
+std::shared_ptr<Model> tiny_model(const Types& types, int layers) {
   auto model = std::make_shared<Model>();
   auto buffers = std::make_shared<Buffers>();
   const bool wide = std::max({info(types.qkv).block, info(types.o).block, info(types.gate_up).block,
                               info(types.down).block, info(types.head).block}) == 256;
   Spec& s = model->spec;
-  s.layers = 2;
+  s.layers = layers;
   s.heads = 4;
   s.kv_heads = 2;
   s.head_dim = wide ? 128 : 16;

@@ -14,9 +14,12 @@ struct Types {
   Type qkv, o, gate_up, down, head;
 };
 
-// Two layers, four query heads on two KV heads, random weights of about unit scale, packed for `kernels()`. A group
-// is one block of weights wide.
-std::shared_ptr<Model> tiny_model(const Types& types);
+// Four query heads on two KV heads, random weights of about unit scale, packed for `kernels()`. A group is one block of
+// weights wide.
+std::shared_ptr<Model> tiny_model(const Types& types, int layers = 2);
+
+// Relaxed syncs of such a model.
+void run_relaxed(const Types& types);
 
 }  // namespace sanitized
 }  // namespace halo
