@@ -73,8 +73,10 @@ class Trouble:
                 self.held.append((worker, answer))
 
 
-def cell_of(model: Model, tables: Tables, choose: Callable[[bytes], str], workers: int = 2) -> Trouble:
-    cell = LocalCell(model, workers, n_ctx=64, re_request_s=60)
+def cell_of(
+    model: Model, tables: Tables, choose: Callable[[bytes], str], workers: int = 2, deadlines: bool = True
+) -> Trouble:
+    cell = LocalCell(model, workers, n_ctx=64, re_request_s=60, stand_ins=deadlines)
     cell.engine.set_tolerance(tables)
     cell.engine.set_quality(1.0)
     trouble = Trouble(cell, choose)
@@ -141,7 +143,7 @@ def test_any_mixture_of_lateness_adds_up(model: Model, tables: Tables, seed: int
 
 
 def test_a_cell_in_which_nobody_is_late_is_exact(model: Model, tables: Tables) -> None:
-    trouble = cell_of(model, tables, lambda answer: "late")
+    trouble = cell_of(model, tables, lambda answer: "late", deadlines=False)  # the machine may be busy
     logits = np.concatenate([trouble.cell.engine.forward(0, [token]) for token in TOKENS])
     assert not trouble.late
     exact = LocalCell(model, 0, n_ctx=64).engine
