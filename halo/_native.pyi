@@ -90,7 +90,8 @@ class Engine:
     def set_plan(self, plan: str, hub_share: float | None = None, seed: int = 0) -> None: ...
     def pace(self, per_request_us: int, per_group_us: int = 0) -> None: ...
     def stats(self) -> dict[str, Any]:
-        """Counts; of them "tolerance": {"mlp_groups", "tolerant_groups", "late_groups", "corrected_groups"}, MLP group
+        """Counts; of them "tolerance": {"mlp_groups", "tolerant_groups", "late_groups", "corrected_groups",
+        "forced_groups" (tolerant only because nobody reliable holds them), "late_weight", "mlp_syncs"}, MLP group
         results of calls with one token, without those of empty groups."""
     def reset_stats(self) -> None: ...
 

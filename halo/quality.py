@@ -83,6 +83,10 @@ def tables_of(sidecar: Sidecar) -> Tables:
     return [(layer.mean, layer.predictor, layer.bias, layer.significance) for layer in sidecar.layers]
 
 
+def _rounded(part: float, whole: float) -> float | None:
+    return round(part / whole, 6) if whole else None
+
+
 class QualityControl:
     """Sets the quality of one engine, as far as the model's sidecar allows it."""
 
@@ -124,12 +128,16 @@ class QualityControl:
         return wanted
 
     def report(self, stats: Mapping[str, Any]) -> dict[str, Any]:
-        """What was used, and how much was late: shares of the MLP's group results of generated tokens."""
+        """What was used, and how much was late: shares of the MLP's group results of generated tokens.
+
+        `forced_share` is tolerant only because nobody reliable holds it; `late_weight` estimates the quality: which
+        part of what the MLP varies by was late, by the sidecar's static significance.
+        """
         counted = stats.get("tolerance", {})
         groups = counted.get("mlp_groups", 0)
 
         def share(key: str) -> float | None:
-            return round(counted[key] / groups, 6) if groups else None
+            return _rounded(counted.get(key, 0), groups)
 
         return {
             "level": self.used.level,
@@ -139,6 +147,8 @@ class QualityControl:
             "reason": self.reason,
             "tolerant_share": share("tolerant_groups"),
             "late_share": share("late_groups"),
+            "forced_share": share("forced_groups"),
+            "late_weight": _rounded(counted.get("late_weight", 0), counted.get("mlp_syncs", 0)),
         }
 
     def _load(self) -> bool:

@@ -60,6 +60,9 @@ py::dict engine_stats(const Engine& engine) {
   tolerance["tolerant_groups"] = own.tolerance.tolerant;
   tolerance["late_groups"] = own.tolerance.late;
   tolerance["corrected_groups"] = own.tolerance.corrected;
+  tolerance["forced_groups"] = own.tolerance.forced;
+  tolerance["late_weight"] = own.tolerance.late_weight;
+  tolerance["mlp_syncs"] = own.tolerance.syncs;
   d["tolerance"] = tolerance;
   return d;
 }

@@ -24,6 +24,9 @@ namespace halo {
 struct ToleranceCounters {
   uint64_t groups = 0, tolerant = 0;  // of all layers; of them, those that might have been late
   uint64_t late = 0, corrected = 0;   // not in their own sync; of them, those that came in the next one
+  uint64_t forced = 0;                // tolerant only because nobody reliable holds them
+  double late_weight = 0;             // of the late ones, each layer's groups weighing 1 together (Tolerance::weight)
+  uint64_t syncs = 0;                 // of MLPs: what all groups weigh
 };
 
 struct EngineCounters {
@@ -140,6 +143,7 @@ class Engine {
   Lateness lateness_;
   bool single_ = false;    // this call has one token
   uint64_t tolerant_ = 0;  // groups of the present sync that may be late
+  uint64_t forced_ = 0;    // of them, those that only unreliable devices hold, and that were not chosen
   Kept kept_;
 
   std::vector<float> x_;             // (rows, d) the residual stream

@@ -40,7 +40,8 @@ void Engine::assign_relaxed(Scatter& s) {
   const bool planned = tolerance_->planned(), unreliable = any_unreliable(candidates_);
   const bool needed = planned || unreliable || lateness_.is_on();
   tolerant_ = needed ? choose(layer) : 0;
-  tolerant_ |= held_unreliably(candidates_, s.groups);
+  forced_ = held_unreliably(candidates_, s.groups) & ~tolerant_;
+  tolerant_ |= forced_;
   if (planned) {
     place_planned(layer, s.groups, tolerant_, candidates_, masks_);
   } else {
@@ -118,6 +119,7 @@ void Engine::count_settled(const Scatter& s, uint64_t late) {
   const SyncInput& in = *s.input;
   if (!single_ || in.part != Part::Mlp) return;
   const uint64_t empty = tolerance_ ? tolerance_->empty(in.layer) : 0;
+  const double late_weight = late != 0 && tolerance_ ? tolerance_->weight(in.layer, late) : 0;
   // Where nobody can be late nothing was chosen, only how many it would have been is known.
   uint64_t tolerant = count_of(tolerant_ & ~empty);
   if (s.relaxed && tolerant == 0) tolerant = static_cast<uint64_t>(tolerance_->quota(in.layer));
@@ -125,6 +127,9 @@ void Engine::count_settled(const Scatter& s, uint64_t late) {
     c.tolerance.groups += count_of(all_groups(s.groups) & ~empty);
     c.tolerance.tolerant += s.relaxed ? tolerant : 0;
     c.tolerance.late += count_of(late & ~empty);
+    c.tolerance.forced += s.relaxed ? count_of(forced_ & ~empty) : 0;
+    c.tolerance.late_weight += late_weight;
+    ++c.tolerance.syncs;
   });
 }
 

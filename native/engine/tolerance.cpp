@@ -70,6 +70,17 @@ uint64_t Tolerance::choose(int layer, const float* normed) {
   return chosen;
 }
 
+double Tolerance::weight(int layer, uint64_t mask) const {
+  const SidecarTables::Layer& tables = tables_.layers[layer];
+  double some = 0, all = 0;
+  for (int g = 0; g < tables.groups; ++g) {
+    const double square = static_cast<double>(tables.significance[g]) * tables.significance[g];
+    all += square;
+    if (mask >> g & 1) some += square;
+  }
+  return all > 0 ? some / all : 0;
+}
+
 const float* Tolerance::means(int layer, uint64_t mask) {
   std::fill(sum_.begin(), sum_.end(), 0.0f);
   for_each_group(mask, [&](int g) {

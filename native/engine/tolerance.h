@@ -33,6 +33,9 @@ class Tolerance {
   // The scores of the last choice, lowest of all those of empty groups.
   const float* scores() const { return scores_.data(); }
 
+  // How much of what a layer's groups vary by is in these: of the squares of their mean distances from the mean.
+  double weight(int layer, uint64_t mask) const;
+
   // The sum of these groups' mean outputs (d), valid until the next call.
   const float* means(int layer, uint64_t mask);
 

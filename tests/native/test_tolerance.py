@@ -50,6 +50,16 @@ def one_by_one(engine: _native.Engine, tokens: NDArray[np.int32] = TOKENS) -> Fl
     return np.concatenate([engine.forward(0, [token]) for token in tokens])
 
 
+def late_weight(tables: Tables, share: float) -> float:
+    """Of a token whose tolerant groups are all late, were they drawn evenly: squared distances, by layer."""
+    weights = 0.0
+    for layer in (1, 2, 3):
+        squares = np.sort(tables[layer][3].astype(np.float64) ** 2)
+        quota = int(share * np.count_nonzero(squares) + 0.5)
+        weights += quota * squares[squares > 0].mean() / squares.sum()
+    return weights
+
+
 def late(tables: Tables, groups: dict[int, list[int]], drop: str) -> Outputs:
     """These groups of each layer are late at every token."""
 
@@ -140,6 +150,9 @@ def test_nobody_late_is_exact_to_the_bit(model: Model, tables: Tables, workers: 
     stats = cell.engine.stats()["tolerance"]
     per_token = LAYERS * GROUPS - 1
     assert stats == {
+        "forced_groups": 0,
+        "late_weight": 0,
+        "mlp_syncs": LAYERS * len(TOKENS),
         "mlp_groups": per_token * len(TOKENS),
         "tolerant_groups": (3 * GROUPS - 1) * len(TOKENS),
         "late_groups": 0,
@@ -189,7 +202,11 @@ def test_figures_count_quotas_of_the_groups_that_are_not_empty(model: Model, tab
     engine.inject_lateness(1.0)
     one_by_one(engine)
     quotas = sum(int(share * counted + 0.5) for counted in (4, 3, 4)) * len(TOKENS)
-    assert engine.stats()["tolerance"] == {
+    found = engine.stats()["tolerance"]
+    assert found.pop("late_weight") == pytest.approx(late_weight(tables, share) * len(TOKENS), rel=0.5)
+    assert found == {
+        "forced_groups": 0,
+        "mlp_syncs": LAYERS * len(TOKENS),
         "mlp_groups": (LAYERS * GROUPS - 1) * len(TOKENS),
         "tolerant_groups": quotas,
         "late_groups": quotas,
