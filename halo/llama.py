@@ -10,8 +10,9 @@ strange one later.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -207,6 +208,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         self._opened = contextlib.ExitStack()
         self._report: Callable[[], dict[str, Any]] = dict
         self._cell_engine: CellEngine | None = None
+        self._of_other_quality = False  # what the cache holds
         vocabulary = {
             "seed": seed,
             "logits_all": logits_all,
@@ -311,7 +313,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     def quality(self) -> str:
         """How much may be late, as the argument `quality` has it; what is used, where less is possible.
 
-        Set it between two calls: it holds from the next token on. ValueError for what is no quality.
+        Set it between two calls: it holds from the next token on. ValueError for what is no quality. A call after a
+        change reads its whole prompt again, where that begins with text that was made when something could be late.
         """
         return EXACT.level if self._cell_engine is None else self._cell_engine.quality.level
 
@@ -320,7 +323,9 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         if wish is not None:
             parse_quality(wish)
         if self._cell_engine is not None:
-            self._cell_engine.set_quality(wish)
+            before = self._cell_engine.quality
+            if self._cell_engine.set_quality(wish) != before and before != EXACT:
+                self._of_other_quality = True
 
     def report(self) -> dict[str, Any]:
         """Who computed and sent how much, per device (see `halo.cell.Cell.report`); empty without a cell."""
@@ -339,6 +344,13 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         """Length of a row of the residual stream."""
         return int(self.metadata[f"{self.metadata['general.architecture']}.embedding_length"])
 
+    def generate(self, *args: Any, **settings: Any) -> Generator[int, Sequence[int] | None, None]:
+        """As `Llama.generate`, which keeps what the cache has of a prompt; but not of another quality."""
+        resets = inspect.signature(Llama.generate).bind(self, *args, **settings).arguments.get("reset", True)
+        if self._of_other_quality and resets:
+            self.reset()
+        yield from super().generate(*args, **settings)
+
     @property
     def _scores(self) -> NDArray[np.single]:
         scores: NDArray[np.single] = self.scores[: self.n_tokens] if self._logits_all else self.scores
@@ -348,6 +360,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         """Forget all tokens."""
         super().reset()
         self._engine.truncate(SLOT, 0)
+        self._of_other_quality = False
 
     def eval(self, tokens: Sequence[int]) -> None:
         """Append `tokens` to the sequence and keep their logits: of all with `logits_all`, else of the last.

@@ -23,6 +23,7 @@ DROPS = ("correct", "mean", "zero")
 """What becomes of what is late: its mean now and the rest a sync later, its mean only, nothing."""
 SYNC_MS = 2.5
 _LEAST = 64  # predictions
+_ROWS = 64  # that are read at once where nothing is late: the logits of a whole context may take gigabytes
 
 Progress = Callable[[int, int], None]
 
@@ -133,7 +134,7 @@ def run(engine: Forward, sequences: Sequence[Tokens], *, single: bool, progress:
     for sequence in sequences:
         engine.truncate(0, 0)
         inputs, targets = sequence[:-1], sequence[1:]
-        step = 1 if single else len(inputs)
+        step = 1 if single else _ROWS
         for at in range(0, len(inputs), step):
             logits = engine.forward(0, inputs[at : at + step], True)
             loss -= float(_log_probabilities(logits, targets[at : at + step]).sum())

@@ -152,12 +152,12 @@ class QualityControl:
         }
 
     def _load(self) -> bool:
-        """Read the sidecar, once."""
+        """Read the sidecar, once it is there."""
         if self._tried:
             return self._loaded
-        self._tried = True
         if self._named is None and not self.sidecar.exists():
             return False
+        self._tried = True
         from halo.predictor import read_sidecar
 
         self._refused = why_not_relaxed(self._model)
@@ -165,6 +165,6 @@ class QualityControl:
             try:
                 self._engine.set_tolerance(tables_of(read_sidecar(self.sidecar, self._model)))
                 self._loaded = True
-            except (SidecarError, ValueError) as error:
+            except (SidecarError, ValueError, OSError) as error:
                 self._refused = str(error)
         return self._loaded

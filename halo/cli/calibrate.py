@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int) -> int:
     from halo.model import open_model
     from halo.predictor import Paused, builtin_text, read_text, sidecar_path
-    from halo.predictor.reorder import check_source, neuron_order, write_reordered
+    from halo.predictor.reorder import check_source, check_target, neuron_order, write_reordered
 
     text = builtin_text() if args.text is None else read_text(args.text, args.tokens)
     with patience("opening the model"):
@@ -110,6 +110,7 @@ def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int)
         pieces = _pieces(model, text, args.tokens)
         if args.reorder is not None:
             check_source(model)
+            check_target(model, args.reorder)
         model.native.load()
     reports = []
     with _stop_softly() as stopped:

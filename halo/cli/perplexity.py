@@ -14,6 +14,7 @@ from halo.cli.console import patience, say, table
 from halo.cli.options import Commands, add_cell, add_model, add_quality, broker_of, command, within
 from halo.cli.progress import Progress
 from halo.limits import LIMITS
+from halo.quality import DEFAULT, Quality, parse_quality
 
 if TYPE_CHECKING:
     from halo.model import Model
@@ -33,7 +34,8 @@ _EXAMPLES = """\
 A line <|endoftext|> separates documents; each is read from the begin of sequence on and cut where the context ends.
 With a quality below exact one token is computed at a time, as in generated text. With --late lateness is injected and
 nobody else computes: a late group's mean is added in time, and corrected one sync later. --drop says what it would cost
-not to do that. Without --late, --workers and --broker form a cell, as in halo generate.
+not to do that. Without --late, --workers and --broker form a cell, as in halo generate; without these either, nothing
+is late, but of --quality late:SHARE everything that it names.
 
 Printed are the perplexities, the change, the share of the MLP's group results that was late, how often the most
 probable token is the one of the exact pass, and how often it is the text's next one (accuracy): means over --seeds
@@ -41,6 +43,7 @@ passes where lateness is random, with their standard deviation.
 
 exit code: 0 done, 1 the model, the text or the cell cannot be used, 2 wrong usage, 130 stopped by Ctrl-C
 """
+DROP = "correct"
 _COLUMNS = ("change", "agreement", "accuracy", "late_share")
 
 
@@ -58,7 +61,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     late.add_argument("--late", type=within("percent"), metavar="P", help="percent of the tolerant groups, or of time")
     late.add_argument("--late-fade", type=within("fade_ms"), default=0.0, metavar="MS", help="mean length of a fade")
     late.add_argument("--sync-ms", type=within("sync_ms"), metavar="MS", help="what a sync takes, for fades (2.5)")
-    late.add_argument("--drop", choices=("correct", "mean", "zero"), default="correct", help="(correct)")
+    late.add_argument("--drop", choices=(DROP, "mean", "zero"), default=DROP, help=f"({DROP})")
     late.add_argument("--any-group", action="store_true", help="critical groups of relaxed syncs may be late, too")
     late.add_argument("--groups", type=within("mlp_groups"), metavar="G", help="another grid; needs its --sidecar")
     late.add_argument("--seeds", type=within("seeds"), default=5, metavar="N", help="passes with other dice (5)")
@@ -113,6 +116,10 @@ def _check(args: argparse.Namespace) -> None:
         args.parser.error("--sync-ms is for fades: give --late-fade as well")
     if injected and args.broker:
         args.parser.error("--late is injected on this device alone; a cell (--broker) is late by itself")
+    if not injected and (args.any_group or args.drop != DROP):
+        args.parser.error("--drop and --any-group are about injected lateness: give --late as well")
+    if args.late and args.quality is not None and not parse_quality(args.quality).share:
+        args.parser.error("with the quality exact nothing is ever late: give --late another --quality")
     if real and args.groups:
         args.parser.error("--groups is for injected lateness (--late): workers have the model's own grid")
 
@@ -132,10 +139,11 @@ def _measure(
     if args.late is None and (args.workers or broker_of(args) is not None):
         return exact, *_in_a_cell(args, model, sequences, exact, progress)
     control = QualityControl(model, args.sidecar, engine, say)
-    quality = control.set(args.quality)
+    # Whoever wants something late wants to know why it cannot be.
+    quality = control.set(DEFAULT if args.late and args.quality is None else args.quality)
     found: list[Comparison] = []
     if quality.share:
-        for number, lateness in enumerate(_lateness(args)):
+        for number, lateness in enumerate(_lateness(args, quality)):
             if lateness is not None:
                 lateness.inject(engine, number)
             engine.reset_stats()
@@ -143,22 +151,23 @@ def _measure(
     return exact, control.report(engine.stats()), found
 
 
-def _lateness(args: argparse.Namespace) -> Iterator[Lateness | None]:
+def _lateness(args: argparse.Namespace, quality: Quality) -> Iterator[Lateness | None]:
     """One for each pass; None: as it is."""
     from halo.perplexity import SYNC_MS, Lateness
 
-    if not args.late:
+    percent = 100 if args.late is None and quality.planned else args.late
+    if not percent:
         yield None
         return
     lateness = Lateness(
-        args.late / 100,
+        percent / 100,
         args.late_fade,
         args.sync_ms or SYNC_MS,
         args.workers or 4,
         args.drop,
         args.any_group,
     )
-    for _ in range(1 if args.late == 100 else args.seeds):
+    for _ in range(1 if percent == 100 else args.seeds):
         yield lateness
 
 

@@ -39,7 +39,9 @@ Progress = Callable[[int, int], None]
 
 
 def check_source(model: Model) -> None:
-    """Raises ModelError for a model whose columns cannot be re-ordered."""
+    """Raises ModelError for a model whose columns cannot be re-ordered, or have been."""
+    if KEY in model.file.metadata:
+        raise ModelError(f"{model.path} has its neurons ordered already: start from the model that it was made from.")
     for i in range(model.spec.n_layers):
         for name in ("gate", "up", "down"):
             tensor = _tensor(model, i, name)
@@ -49,6 +51,14 @@ def check_source(model: Model) -> None:
                     "blocks would have to be quantised again, with loss. Start from the model in F16, BF16, F32 or "
                     "Q8_0 and give the type that you want with --type."
                 )
+
+
+def check_target(model: Model, out: Path) -> None:
+    """Raises ModelError for a place where the re-ordered model cannot be written."""
+    if out.resolve() == model.path.resolve():
+        raise ModelError(f"{out} is the model itself: give the re-ordered one another name.")
+    if out.is_dir() or not out.parent.is_dir():
+        raise ModelError(f"The re-ordered model cannot be written to {out}: that needs a file in a folder that exists.")
 
 
 def neuron_order(
@@ -81,8 +91,7 @@ def write_reordered(
 
     The file is there when it is whole. Raises ModelError where the result cannot be run, or llama.cpp refuses it.
     """
-    if out.resolve() == model.path.resolve():
-        raise ModelError(f"{out} is the model itself: give the re-ordered one another name.")
+    check_target(model, out)
     with ExitStack() as files:
         written = files.enter_context(whole(out))
         permuted = written if kind is None else files.enter_context(_scratch(out))

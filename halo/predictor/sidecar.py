@@ -167,6 +167,8 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise SidecarError(f"There is no sidecar {path}. Make it with `halo calibrate`.")
+        if not path.is_file():
+            raise SidecarError(f"{path} is no file, and so no sidecar.")
         try:
             self.file: GgufFile = read_gguf(path)
         except ModelError as error:

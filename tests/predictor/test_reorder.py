@@ -13,7 +13,7 @@ import pytest
 from halo import _native
 from halo.errors import ModelError
 from halo.model import Model, open_model
-from halo.predictor.reorder import KEY, check_source, neuron_order, write_reordered
+from halo.predictor.reorder import KEY, check_source, check_target, neuron_order, write_reordered
 from tests.conftest import TinyModel
 from tests.predictor.conftest import SHAPE
 from tests.tiny_gguf import Shape
@@ -80,6 +80,18 @@ def test_it_is_quantised_by_llama_cpp(tiny_model: TinyModel, tmp_path: Path, pie
 def test_what_is_quantised_too_far_is_refused_before_any_work(tiny_model: TinyModel) -> None:
     with pytest.raises(ModelError, match=r"Q4_0.*--type"):
         check_source(open_model(tiny_model("Q4_0", Shape())))
+
+
+def test_a_model_is_re_ordered_once(model: Model, tmp_path: Path, pieces: list[np.ndarray]) -> None:
+    """A second key of the same name would be a file that llama.cpp refuses."""
+    with pytest.raises(ModelError, match="already"):
+        check_source(reordered(model, tmp_path / "hot.gguf", pieces))
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_any_work(model: Model, tmp_path: Path) -> None:
+    for out in (tmp_path / "nowhere" / "hot.gguf", tmp_path):
+        with pytest.raises(ModelError, match="folder"):
+            check_target(model, out)
 
 
 def test_the_model_itself_is_never_overwritten(model: Model, pieces: list[np.ndarray]) -> None:

@@ -77,9 +77,14 @@ def test_without_a_sidecar_everything_is_exact_and_only_a_wish_for_less_is_answe
     assert "halo calibrate" in lines[0]
     assert not engine.told
     assert quality.report({})["reason"] in lines[0]
+    shutil.copy(calibrated, model)
+    shutil.copy(calibrated.with_name("demo.halo.gguf"), tmp_path / "alone.halo.gguf")  # made meanwhile
+    assert quality.set("fast").level == "fast"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "nonsense", "missing", "of another model"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "nonsense", "missing", "a folder", "of another model", "a name beyond all bounds"]
+)
 def test_a_sidecar_that_cannot_be_used_is_named_and_the_run_is_exact(
     calibrated: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -90,6 +95,10 @@ def test_a_sidecar_that_cannot_be_used_is_named_and_the_run_is_exact(
         sidecar.write_bytes(whole[: len(whole) // 2])
     elif damage == "nonsense":
         sidecar.write_bytes(b"GGUF" + bytes(range(256)))
+    elif damage == "a folder":
+        sidecar = tmp_path
+    elif damage == "a name beyond all bounds":
+        sidecar = tmp_path / ("a" * 5000)
     elif damage == "of another model":
         sidecar.write_bytes(whole)
         model = tmp_path / "other.gguf"
@@ -120,6 +129,39 @@ def test_quality_can_be_changed_between_two_calls(calibrated: Path) -> None:
         assert llama.quality == "exact"
         with pytest.raises(ValueError, match="balanced"):
             llama.quality = "splendid"
+
+
+def test_exact_forgets_what_was_made_when_something_was_late(calibrated: Path) -> None:
+    """The cache holds what late groups have left in it, and the next prompt may begin with that very text."""
+
+    def logits(llama: HaloLlama, tokens: list[int]) -> Any:
+        next(llama.generate(tokens, temp=0.0))
+        return llama.scores[0].copy()
+
+    with HaloLlama(calibrated, n_threads=1, quality="fast") as llama:
+        assert llama._cell_engine is not None
+        llama._cell_engine._engine.inject_lateness(0.9)
+        tokens = llama.prompt_tokens("Once upon a time")
+        for token in llama.generate(list(tokens), temp=0.0):
+            tokens.append(token)
+            if len(tokens) == 40:
+                break
+        relaxed = logits(llama, tokens)
+        llama.quality = "exact"
+        exact = logits(llama, tokens)
+    with HaloLlama(calibrated, n_threads=1, quality="exact") as other:
+        assert (logits(other, tokens) == exact).all()
+    assert (relaxed != exact).any()
+
+
+def test_what_the_cache_holds_is_kept_while_the_quality_stays(calibrated: Path) -> None:
+    with HaloLlama(calibrated, n_threads=1) as llama:
+        tokens = llama.prompt_tokens("Once upon a time there was")
+        next(llama.generate(tokens, temp=0.0))
+        llama.quality = llama.quality
+        done = llama._engine.stats()["tokens"]
+        next(llama.generate([*tokens, 300], temp=0.0))
+        assert llama._engine.stats()["tokens"] == done + 1
 
 
 def test_options_take_a_quality_for_one_call(calibrated: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -82,6 +83,22 @@ def test_without_lateness_relaxed_is_exact(calibrated: Path, stories: Path) -> N
     assert found["perplexity"] == found["exact"] and found["late_share"] == 0
 
 
+def test_planned_lateness_needs_no_cell_to_be_measured(calibrated: Path, stories: Path) -> None:
+    planned = report("-m", calibrated, "--text", stories, "--quality", "late:0.5")
+    injected = report("-m", calibrated, "--text", stories, "--quality", "fast", "--late", 100)
+    assert planned["late_share"] == injected["late_share"] > 0.1
+    assert planned["perplexity"] == injected["perplexity"] != planned["exact"]
+
+
+def test_who_wants_lateness_without_a_sidecar_is_told_what_is_missing(
+    calibrated: Path, stories: Path, tmp_path: Path
+) -> None:
+    alone = Path(shutil.copy(calibrated, tmp_path / "alone.gguf"))
+    found = report("-m", alone, "--text", stories, "--late", 20)
+    assert found["quality"] == "exact" and "halo calibrate" in found["reason"]
+    assert report("-m", alone, "--text", stories)["reason"] is None
+
+
 def test_a_cell_is_measured_as_it_is(calibrated: Path, stories: Path) -> None:
     found = report("-m", calibrated, "--text", stories, "--quality", "exact", "--workers", 1, "--limit", 64)
     assert found["perplexity"] == found["exact"] and found["predictions"] == 64
@@ -116,6 +133,8 @@ def test_a_text_that_says_nothing_is_refused(calibrated: Path, tmp_path: Path, c
         ("--late", 10, "--broker", "mqtt://nowhere"),
         ("--workers", 1, "--groups", 4),
         ("--quality", "best"),
+        ("--quality", "exact", "--late", 10),
+        ("--drop", "zero"),
         ("--late", 120),
     ],
 )
