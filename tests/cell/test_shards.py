@@ -87,8 +87,7 @@ def test_the_relay_is_told_what_workers_hold_not_what_they_shall_hold():
         def hear(name, **options):
             roster.hear(name, messages.encode(profile(name, **options)))
 
-        shards = HubShards(NATIVE, None, None, roster, publish_plan)
-        shards.begin(SESSION)
+        shards = HubShards(SESSION, NATIVE, None, None, roster, publish_plan)
         hear("a", state="loading")
         await shards.gather(2, waited=False)
         assert published == []
@@ -117,7 +116,7 @@ def test_a_hub_with_a_share_holds_that():
     async def never(plan):
         raise AssertionError
 
-    shards = HubShards(NATIVE, None, 0.5, Roster(), never)
+    shards = HubShards(SESSION, NATIVE, None, 0.5, Roster(), never)
     asyncio.run(shards.follow())
     assert shards.hub_masks() == share_masks(None, 0.5)
 
