@@ -21,7 +21,7 @@ CALIBRATE = [sys.executable, "-m", "halo.cli", "calibrate"]
 
 
 def halo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CALIBRATE, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*CALIBRATE, *map(str, arguments)], capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture
