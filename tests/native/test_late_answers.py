@@ -196,6 +196,20 @@ def test_a_worker_that_goes_while_it_is_carried_takes_nothing_with_it(model: Mod
     assert gone
 
 
+def test_a_worker_that_is_forgotten_before_its_late_request_is_carried_takes_nothing_with_it(
+    model: Model, tables: Tables
+) -> None:
+    """From then on nothing but the request knows of it."""
+
+    def choose(answer: bytes) -> str:
+        trouble.cell.relay.forget(0)
+        return "never"
+
+    trouble = cell_of(model, tables, choose)
+    check(trouble, model, tables)
+    assert trouble.cell.relay.members()[0] is None
+
+
 def test_a_cancelled_token_leaves_nothing_that_is_carried(model: Model, tables: Tables) -> None:
     def choose(answer: bytes) -> str:
         trouble.choose = lambda answer: "late"
