@@ -355,7 +355,9 @@ Micros Relay::next_event(Micros now) const {
   Micros next = now + std::chrono::duration_cast<std::chrono::microseconds>(kPollEvery).count();
   for (const auto* list : {&carried_, &round_}) {
     for (const Request& r : *list) {
-      if (r.state == Request::State::Waiting) next = std::min({next, r.deadline, due(r)});
+      if (r.state != Request::State::Waiting) continue;
+      next = std::min(next, due(r));
+      if (!r.unwaited || r.carried) next = std::min(next, r.deadline);
     }
   }
   return next;
