@@ -145,6 +145,26 @@ def test_any_mixture_of_lateness_adds_up(model: Model, tables: Tables, seed: int
     check(trouble, model, tables)
 
 
+def test_a_silent_worker_that_alone_holds_groups_is_asked_for_them_in_relaxed_syncs_and_not_waited_for(
+    tiny_model: TinyModel, tables: Tables
+) -> None:
+    model = open_model(tiny_model("F32", Shape(n_layers=LAYERS, ff=64)), mlp_groups=GROUPS)
+    attention = [(1 << len(bounds) - 1) - 1 for bounds in model.grid.attention]
+    trouble = cell_of(model, tables, lambda answer: "never", workers=1)
+    model.native.forget()
+    model.native.load([(mask, 0b0011) for mask in attention])
+    trouble.cell.relay.set_resident(0, [(mask, 0b1100) for mask in attention])
+    deliver = trouble.post
+
+    def post(messages: list[tuple[int, int, bytes]]) -> None:
+        deliver([m for m in messages if trouble.token < FIRST or m[2][_FLAGS] & _TOLERANT])
+
+    trouble.cell._post = post  # type: ignore[method-assign, assignment]
+    check(trouble, model, tables)
+    assert [trouble.late[FIRST, layer] for layer in range(1, LAYERS - 1)] == [0b1100] * (LAYERS - 2)
+    assert trouble.cell.engine.stats()["devices"][1]["probations"] < len(trouble.late)
+
+
 def test_a_cell_in_which_nobody_is_late_is_exact(model: Model, tables: Tables) -> None:
     trouble = cell_of(model, tables, lambda answer: "late", deadlines=False)  # the machine may be busy
     logits = np.concatenate([trouble.cell.engine.forward(0, [token]) for token in TOKENS])
