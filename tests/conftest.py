@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,14 @@ settings.register_profile("halo", deadline=None)  # a busy machine is no failure
 settings.load_profile("halo")
 
 TinyModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_broker_of_ones_own() -> Iterator[None]:
+    """A developer's own HALO_BROKER would turn commands that shall run here alone into cells at that broker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HALO_BROKER", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -289,8 +289,8 @@ class Cell:
         identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
         return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport, wish.residency)
 
-    def _make_shards(self, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
-        return HubShards(self._native, self._model.native, self._wish.hub_share, roster, publish)
+    def _make_shards(self, session: str, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
+        return HubShards(session, self._native, self._model.native, self._wish.hub_share, roster, publish)
 
     async def _shut_down(self) -> None:
         if self._session is not None and self._serving is not None:

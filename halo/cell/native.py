@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 Post = Callable[[list[tuple[int, int, bytes]]], None]
 """Takes messages to send: (index, attempt, message); attempt 0 is the first."""
-"""Takes messages to send: (worker, attempt, message); attempt 0 is the first."""
 Masks = list[tuple[int, int]]
 """Groups: (attention mask, MLP mask) of each layer."""
 Tables = Sequence[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]

@@ -59,25 +59,6 @@ class Silent : public Exchange {
   Correction correction_;
 };
 
-SidecarTables random_tables(const Model& model) {
-  SidecarTables tables;
-  tables.d = model.spec.d;
-  const auto drawn_values = [](size_t n) {
-    const auto values = floats(n);
-    return std::vector<float>(values.get(), values.get() + n);
-  };
-  for (const Layer& l : model.layers) {
-    SidecarTables::Layer& layer = tables.layers.emplace_back();
-    layer.groups = l.groups(Part::Mlp);
-    const size_t n = layer.groups;
-    layer.mean = drawn_values(n * tables.d);
-    layer.predictor = drawn_values(n * tables.d);
-    layer.bias = drawn_values(n);
-    layer.significance.assign(n, 1.0f);
-  }
-  return tables;
-}
-
 std::vector<float> logits(Engine& engine) {
   std::vector<float> all;
   for (int i = 0; i < kTokens; ++i) {

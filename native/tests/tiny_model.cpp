@@ -107,5 +107,24 @@ std::shared_ptr<Model> tiny_model(const Types& types, int layers) {
   return model;
 }
 
+SidecarTables random_tables(const Model& model) {
+  SidecarTables tables;
+  tables.d = model.spec.d;
+  const auto drawn_values = [](size_t n) {
+    const auto values = floats(n);
+    return std::vector<float>(values.get(), values.get() + n);
+  };
+  for (const Layer& l : model.layers) {
+    SidecarTables::Layer& layer = tables.layers.emplace_back();
+    layer.groups = l.groups(Part::Mlp);
+    const size_t n = layer.groups;
+    layer.mean = drawn_values(n * tables.d);
+    layer.predictor = drawn_values(n * tables.d);
+    layer.bias = drawn_values(n);
+    layer.significance.assign(n, 1.0f);
+  }
+  return tables;
+}
+
 }  // namespace sanitized
 }  // namespace halo
