@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 NEEDED = "apt-get install gcc g++-aarch64-linux-gnu qemu-user llvm-19"
 PACKAGE = "llama-cpp-python==0.3.36"
-KERNEL_FLAGS = [
+# As in CMakeLists.txt.
+KERNEL_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
     "-O3",
     "-ffp-contract=off",
     "-fno-math-errno",
@@ -79,9 +80,9 @@ def build_halo(work: Path) -> None:
     objects = []
     for name in ("dispatch", "dequantize", "portable", "neon", "dotprod"):
         objects.append(work / f"{name}.o")
-        march = ["-march=armv8.2-a+dotprod"] if name == "dotprod" else []
+        own = {"neon": ["-fno-schedule-insns"], "dotprod": ["-fno-schedule-insns", "-march=armv8.2-a+dotprod"]}
         source = ROOT / "native" / "kernels" / f"{name}.cpp"
-        compiler = ["aarch64-linux-gnu-g++", "-std=c++17", *KERNEL_FLAGS, *march, f"-I{ROOT / 'native'}"]
+        compiler = ["aarch64-linux-gnu-g++", "-std=c++17", *KERNEL_FLAGS, *own.get(name, []), f"-I{ROOT / 'native'}"]
         run(*compiler, "-c", source, "-o", objects[-1])
     program = ["aarch64-linux-gnu-g++", "-std=c++17", "-O2", "-static", f"-I{ROOT / 'native'}", HERE / "halo.cpp"]
     run(*program, *objects, "-o", work / "halo")
@@ -107,12 +108,11 @@ def build_llama(work: Path, core: Core) -> None:
 def measure(work: Path, core: Core, program: list[str], kind: str, rows: int, t: int) -> Figures:
     """One product of `rows` rows of weights with `t` rows of activations."""
     values, size = BLOCKS[kind]
-    columns = COLUMNS if t == 1 else COLUMNS // 4
     count, trace = work / "count", work / "trace"
     plugin = f"{work / 'libtrace.so'},count={count},trace={trace}"
     emulator = ["qemu-aarch64", "-cpu", core.emulated, "-plugin", plugin]
-    run(*emulator, work / program[0], *program[1:], kind, str(rows), str(columns), str(t))
-    blocks = rows * columns // values
+    run(*emulator, work / program[0], *program[1:], kind, str(rows), str(COLUMNS), str(t))
+    blocks = rows * COLUMNS // values
     code = run("llvm-mc-19", "-disassemble", "-triple=aarch64", "-mattr=+all", trace)
     timing = ["llvm-mca-19", "-mtriple=aarch64", f"-mcpu={core.model}", "-mattr=+dotprod,+fullfp16", "-iterations=1"]
     cycles = re.search(r"Total Cycles:\s+(\d+)", run(*timing, "-", stdin=code))
@@ -151,7 +151,7 @@ def main() -> None:
                 ours, theirs, form = compare(work, core, kind, t)
                 cells = [f"{core.name} (`{core.variant}`)", kind, str(t)]
                 cells += [f"{ours.instructions / t:.3f}", f"{theirs.instructions / t:.3f}"]
-                cells += [f"{ours.cycles:.1f}", f"{theirs.cycles:.1f}", form]
+                cells += [f"{ours.cycles:.2f}", f"{theirs.cycles:.2f}", form]
                 print(f"| {' | '.join(cells)} |", flush=True)
 
 

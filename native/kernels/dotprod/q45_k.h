@@ -54,7 +54,7 @@ struct DecodeQ5 {
 template <typename Decode>
 struct Q45_K {
   using Panel = typename Decode::Panel;
-  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8K);
+  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 8;
 
   template <int T, int Half, int Pair>
@@ -66,13 +66,14 @@ struct Q45_K {
     const int32x4_t second = neon::half_of<Half>(neon::unsigned_scales(scales + kRows));
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      total[t] = vmlaq_s32(total[t], dot32(low, xs[t] + 64 * Pair), first);
-      total[t] = vmlaq_s32(total[t], dot32(high, xs[t] + 64 * Pair + 32), second);
+      const uint8_t* x = xs[t] + 64 * Pair;
+      total[t] = vmlaq_s32(total[t], dot32(low, neon::load_signed(x), neon::load_signed(x + 16)), first);
+      total[t] = vmlaq_s32(total[t], dot32(high, neon::load_signed(x + 32), neon::load_signed(x + 48)), second);
     }
   }
 
-  template <int T, int Half>
-  static void half(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
+  template <int T, int Half, bool Advance>
+  static void half(const uint8_t* w, const uint8_t** xs, float32x4_t* sums) {
     int32x4_t total[T];
     for (int t = 0; t < T; ++t) total[t] = vdupq_n_s32(0);
     pair<T, Half, 0>(w, xs, total);
@@ -80,11 +81,7 @@ struct Q45_K {
     pair<T, Half, 2>(w, xs, total);
     pair<T, Half, 3>(w, xs, total);
     neon::finish_k<Panel, T, Half>(w, xs, total, sums);
-  }
-
-  template <int T>
-  static void block(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
-    both_halves<Q45_K, T>(w, xs, sums);
+    if (Advance) neon::advance<T, sizeof(PreparedQ8K)>(xs);
   }
 };
 

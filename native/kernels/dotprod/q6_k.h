@@ -10,7 +10,7 @@ namespace dotprod {
 
 struct Q6_K {
   using Panel = neon::PanelQ6_K<4>;
-  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8K);
+  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 4;
 
   // The values of the half's quarter at w: q[4 run + j], values 4j .. 4j + 3 of every row.
@@ -26,8 +26,8 @@ struct Q6_K {
     }
   }
 
-  template <int T, int Half>
-  static void half(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
+  template <int T, int Half, bool Advance>
+  static void half(const uint8_t* w, const uint8_t** xs, float32x4_t* sums) {
     int32x4_t total[T];
     for (int t = 0; t < T; ++t) total[t] = vdupq_n_s32(0);
 #pragma GCC unroll 4
@@ -49,13 +49,9 @@ struct Q6_K {
 #pragma GCC unroll 4
     for (int t = 0; t < T; ++t) {
       const float x_scale = reinterpret_cast<const PreparedQ8K*>(xs[t])->scale;
-      sums[t].half[Half] = vfmaq_f32(sums[t].half[Half], vcvtq_n_f32_s32(total[t], 2), vmulq_n_f32(scale, x_scale));
+      sums[t] = vfmaq_f32(sums[t], vcvtq_n_f32_s32(total[t], 2), vmulq_n_f32(scale, x_scale));
     }
-  }
-
-  template <int T>
-  static void block(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
-    both_halves<Q6_K, T>(w, xs, sums);
+    if (Advance) neon::advance<T, sizeof(PreparedQ8K)>(xs);
   }
 };
 

@@ -9,26 +9,20 @@ namespace dotprod {
 
 struct Q8_0 {
   using Panel = neon::PanelQ8_0<4>;
-  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8);
+  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 8;
 
-  template <int T, int Half>
-  static void half(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
+  template <int T, int Half, bool Advance>
+  static void half(const uint8_t* w, const uint8_t** xs, float32x4_t* sums) {
     const float32x4_t scale = neon::scales_of(w + Panel::kScales, Half);
     int8x16_t q[8];
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) q[j] = neon::load_signed(w + Panel::kWeights + 128 * Half + 16 * j);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const float x_scale = reinterpret_cast<const PreparedQ8*>(xs[t])->scale;
-      const float32x4_t sum = vcvtq_f32_s32(dot32(q, xs[t]));
-      sums[t].half[Half] = vfmaq_f32(sums[t].half[Half], sum, vmulq_n_f32(scale, x_scale));
+      const Activations32 x = take_block<(T > 1)>(xs + t, Advance);
+      sums[t] = vfmaq_f32(sums[t], vcvtq_f32_s32(dot32(q, x.low, x.high)), vmulq_n_f32(scale, x.scale));
     }
-  }
-
-  template <int T>
-  static void block(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
-    both_halves<Q8_0, T>(w, xs, sums);
   }
 };
 

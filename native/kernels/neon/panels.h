@@ -1,43 +1,97 @@
-// What the products of all block formats use, with and without dot product instructions: the sums of a panel's 8 rows,
-// scales, and the mins of Q4_K and Q5_K.
+// What the products of all block formats use, with and without dot product instructions: the walk over panels, scales,
+// and the mins of Q4_K and Q5_K.
 #pragma once
 
+#include "kernels/kernels.h"
 #include "kernels/neon/packing.h"
 #include "kernels/neon/vector.h"
-#include "kernels/panels.h"
 
 namespace halo {
 namespace {
 namespace neon {
 
-struct Sums {
-  float32x4_t half[2];
-};
-
-struct PanelVectors {
-  using Vector = Sums;
+// Walks the panels of a slice. One row of activations goes through both halves of a panel at once, several through one
+// half after the other: more sums than that have no registers.
+//
+// Kernel::half<T, Half, Advance>(w, xs, sums) adds a block of 4 rows to the sums of T rows of activations; with Advance
+// it moves xs on to the next block.
+template <typename Kernel>
+struct Walk {
   struct Rows {
-    int begin, end;
+    int begin, end;  // of the panel's rows, those to be stored
   };
-  static constexpr int kLanes = kRows;
-  static Vector set(float f) { return {{vdupq_n_f32(f), vdupq_n_f32(f)}}; }
-  static Rows between(int begin, int end) { return {begin < 0 ? 0 : begin, end > kRows ? kRows : end}; }
-  static void store_rows(float* p, const Vector& v, Rows rows) {
-    if (rows.end - rows.begin == kRows) {
-      vst1q_f32(p, v.half[0]);
-      vst1q_f32(p + 4, v.half[1]);
-      return;
+
+  static void store(float* p, float32x4_t v, int first, Rows rows) {
+    if (rows.begin <= first && first + 4 <= rows.end) return vst1q_f32(p + first, v);
+    float all[4];
+    vst1q_f32(all, v);
+    for (int r = 0; r < 4; ++r) {
+      if (rows.begin <= first + r && first + r < rows.end) p[first + r] = all[r];
     }
-    float all[kRows];
-    vst1q_f32(all, v.half[0]);
-    vst1q_f32(all + 4, v.half[1]);
-    for (int r = rows.begin; r < rows.end; ++r) p[r] = all[r];
+  }
+
+  static void one(const uint8_t* panel, int blocks, const uint8_t* x, float* y, Rows rows) {
+    float32x4_t low = vdupq_n_f32(0.0f), high = low;
+    for (int left = blocks; left > 0; --left, panel += Kernel::kBytes) {
+      Kernel::template half<1, 0, false>(panel, &x, &low);
+      Kernel::template half<1, 1, true>(panel, &x, &high);
+    }
+    store(y, low, 0, rows);
+    store(y, high, 4, rows);
+  }
+
+  template <int T, int Half>
+  static void several(const uint8_t* panel, int blocks, const uint8_t* x, size_t x_stride, float* y, size_t y_stride,
+                      Rows rows) {
+    float32x4_t sums[T];
+    const uint8_t* xs[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+      sums[t] = vdupq_n_f32(0.0f);
+      xs[t] = x + t * x_stride;
+    }
+    for (int left = blocks; left > 0; --left, panel += Kernel::kBytes) {
+      Kernel::template half<T, Half, true>(panel, xs, sums);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) store(y + t * y_stride, sums[t], 4 * Half, rows);
+  }
+
+  template <int T>
+  static void both(const uint8_t* panel, int blocks, const uint8_t* x, size_t x_stride, float* y, size_t y_stride,
+                   Rows rows) {
+    several<T, 0>(panel, blocks, x, x_stride, y, y_stride, rows);
+    several<T, 1>(panel, blocks, x, x_stride, y, y_stride, rows);
+  }
+
+  static void matmul(const Slice& w, const uint8_t* x, size_t x_stride, int T, float* y, size_t y_stride) {
+    const int blocks = w.columns / Kernel::kValues;
+    for (int first = w.row_begin / kRows * kRows; first < w.row_end; first += kRows) {
+      const uint8_t* panel = w.data + static_cast<size_t>(first / kRows) * w.panel_bytes;
+      const Rows rows{w.row_begin - first, w.row_end - first};
+      // Row r of the panel is y[first - row_begin + r].
+      float* out = y + (static_cast<ptrdiff_t>(first) - w.row_begin);
+      int t = 0;
+      for (; t + Kernel::kTile <= T; t += Kernel::kTile) {
+        both<Kernel::kTile>(panel, blocks, x + t * x_stride, x_stride, out + t * y_stride, y_stride, rows);
+      }
+      for (; t + 2 <= T; t += 2) {
+        both<2>(panel, blocks, x + t * x_stride, x_stride, out + t * y_stride, y_stride, rows);
+      }
+      if (t < T) one(panel, blocks, x + t * x_stride, out + t * y_stride, rows);
+    }
   }
 };
 
 template <typename Kernel>
 constexpr Product panel_product() {
-  return Panels<PanelVectors>::product<Kernel>();
+  return {kRows, Kernel::kBytes, pack_panel<typename Kernel::Panel>, Walk<Kernel>::matmul};
+}
+
+template <int T, size_t Bytes>
+void advance(const uint8_t** xs) {
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) xs[t] += Bytes;
 }
 
 // The rows' scales of one half.
@@ -59,7 +113,7 @@ int32x4_t times_sum(int32x4_t sum, int16x8_t mins, int16x8_t sums) {
 
 // Q4_K and Q5_K, one half: adds a block's integer sums `total`, less the mins, to the floats.
 template <typename Panel, int T, int Half>
-void finish_k(const uint8_t* w, const uint8_t* const* xs, const int32x4_t* total, Sums* sums) {
+void finish_k(const uint8_t* w, const uint8_t* const* xs, const int32x4_t* total, float32x4_t* sums) {
   int16x8_t mins[8];
 #pragma GCC unroll 8
   for (int run = 0; run < 8; ++run) mins[run] = unsigned_scales(w + Panel::kMins + kRows * run);
@@ -77,9 +131,8 @@ void finish_k(const uint8_t* w, const uint8_t* const* xs, const int32x4_t* total
     below = times_sum<Half, 5>(below, mins[5], x_sums);
     below = times_sum<Half, 6>(below, mins[6], x_sums);
     below = times_sum<Half, 7>(below, mins[7], x_sums);
-    float32x4_t& sum = sums[t].half[Half];
-    sum = vfmaq_f32(sum, vcvtq_f32_s32(total[t]), vmulq_n_f32(scale, x->scale));
-    sum = vfmsq_f32(sum, vcvtq_f32_s32(below), vmulq_n_f32(min, x->scale));
+    sums[t] = vfmaq_f32(sums[t], vcvtq_f32_s32(total[t]), vmulq_n_f32(scale, x->scale));
+    sums[t] = vfmsq_f32(sums[t], vcvtq_f32_s32(below), vmulq_n_f32(min, x->scale));
   }
 }
 

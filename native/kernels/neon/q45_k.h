@@ -59,7 +59,7 @@ struct DecodeQ5 {
 template <typename Decode>
 struct Q45_K {
   using Panel = typename Decode::Panel;
-  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8K);
+  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 4;
 
   // total += the scaled sums of one run, whose values are q.
@@ -84,8 +84,8 @@ struct Q45_K {
     }
   }
 
-  template <int T, int Half>
-  static void half(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
+  template <int T, int Half, bool Advance>
+  static void half(const uint8_t* w, const uint8_t** xs, float32x4_t* sums) {
     int32x4_t total[T];
     for (int t = 0; t < T; ++t) total[t] = vdupq_n_s32(0);
     pair<T, Half, 0>(w, xs, total);
@@ -93,12 +93,7 @@ struct Q45_K {
     pair<T, Half, 2>(w, xs, total);
     pair<T, Half, 3>(w, xs, total);
     finish_k<Panel, T, Half>(w, xs, total, sums);
-  }
-
-  template <int T>
-  static void block(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
-    half<T, 0>(w, xs, sums);
-    half<T, 1>(w, xs, sums);
+    if (Advance) advance<T, sizeof(PreparedQ8K)>(xs);
   }
 };
 

@@ -10,11 +10,11 @@ namespace neon {
 
 struct Q4_0 {
   using Panel = PanelQ4_0<16, 0>;
-  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8);
+  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 4;
 
-  template <int T, int Half>
-  static void half(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
+  template <int T, int Half, bool Advance>
+  static void half(const uint8_t* w, const uint8_t** xs, float32x4_t* sums) {
     const float32x4_t scale = scales_of(w + Panel::kScales, Half);
     int8x16_t low[4], high[4];
 #pragma GCC unroll 4
@@ -32,14 +32,9 @@ struct Q4_0 {
       for (int r = 0; r < 4; ++r) rows[r] = dot32(low[r], high[r], x0, x1);
       // 16 products of at most 15 * 127 stay within 16 bits.
       const int32x4_t sum = vpadalq_s16(vdupq_laneq_s32(vreinterpretq_s32_f32(factors), 1), two_lanes(rows));
-      sums[t].half[Half] = vfmaq_f32(sums[t].half[Half], vcvtq_f32_s32(sum), vmulq_laneq_f32(scale, factors, 0));
+      sums[t] = vfmaq_f32(sums[t], vcvtq_f32_s32(sum), vmulq_laneq_f32(scale, factors, 0));
     }
-  }
-
-  template <int T>
-  static void block(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
-    half<T, 0>(w, xs, sums);
-    half<T, 1>(w, xs, sums);
+    if (Advance) advance<T, sizeof(PreparedQ8)>(xs);
   }
 };
 

@@ -10,11 +10,11 @@ namespace neon {
 
 struct Q8_0 {
   using Panel = PanelQ8_0<16>;
-  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes, kActivationBytes = sizeof(PreparedQ8);
+  static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 4;
 
-  template <int T, int Half>
-  static void half(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
+  template <int T, int Half, bool Advance>
+  static void half(const uint8_t* w, const uint8_t** xs, float32x4_t* sums) {
     const float32x4_t scale = scales_of(w + Panel::kScales, Half);
     int8x16_t first[4], second[4];
 #pragma GCC unroll 4
@@ -30,14 +30,9 @@ struct Q8_0 {
       for (int r = 0; r < 4; ++r) rows[r] = vpadalq_s16(vpaddlq_s16(dot16(first[r], x0)), dot16(second[r], x1));
       const int32x4_t sum = vpaddq_s32(vpaddq_s32(rows[0], rows[1]), vpaddq_s32(rows[2], rows[3]));
       const float x_scale = reinterpret_cast<const PreparedQ8*>(xs[t])->scale;
-      sums[t].half[Half] = vfmaq_f32(sums[t].half[Half], vcvtq_f32_s32(sum), vmulq_n_f32(scale, x_scale));
+      sums[t] = vfmaq_f32(sums[t], vcvtq_f32_s32(sum), vmulq_n_f32(scale, x_scale));
     }
-  }
-
-  template <int T>
-  static void block(const uint8_t* w, const uint8_t* const* xs, Sums* sums) {
-    half<T, 0>(w, xs, sums);
-    half<T, 1>(w, xs, sums);
+    if (Advance) advance<T, sizeof(PreparedQ8)>(xs);
   }
 };
 
