@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny_gguf import Shape, write_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_MODELS = ROOT.parent / "shared" / "models"  # beside the developers' checkouts; users do not have it
+
+settings.register_profile("halo", deadline=None)  # a busy machine is no failure
+settings.load_profile("halo")
 
 TinyModel = Callable[..., Path]
 

@@ -38,7 +38,9 @@ def measure(models: list[Path], text: Path, groups: int, say: Callable[[str], No
             for way, options in _WAYS.items():
                 for late in _LATE:
                     where = ("-m", model, "--text", text, "--sidecar", sidecar, "--groups", groups)
-                    found = halo("perplexity", *where, *options, "--late", late, "--seeds", 3, "--limit", _PREDICTIONS)
+                    found = halo(
+                        "perplexity", *where, *options, "--late", late, "--seeds", 3, "--limit", _PREDICTIONS, "-t", 1
+                    )
                     del found["passes"]
                     points.append({**found, "model": model.stem, "way": way, "late": late, "groups": groups})
                     say(f"{model.stem}, {way}, {late}% late: {100 * found['change']:+.3f}%")

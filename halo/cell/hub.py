@@ -168,10 +168,11 @@ class Cell:
         "share" (of the group results), "group_results", "requests", "messages_sent", "bytes_sent",
         "messages_received", "bytes_received" (what that device has sent and received), "late_requests", "late" (by how
         late: `halo.cell.messages.LATE_BELOW_MS`), "never" (requests that were never answered), "stand_ins" (those that
-        somebody else computed), "probations", "filled_rows" (of its cache, by the hub), "took_us" and "link_us" (of a
-        request lately: computing it, and the way there and back); of a worker that has not been replaced also "state",
-        "cache" (the part of the sequence that it has), "owed" and "link" (the fields of `halo.cell.messages.Link`, and
-        "packets": the hub's count of its datagrams)}], the hub first, "totals": what the hub has sent and received,
+        somebody else computed), "tolerant" (those that could be late), "filled" (those for which means were added),
+        "probations", "filled_rows" (of its cache, by the hub), "took_us" and "link_us" (of a request lately: computing
+        it, and the way there and back); of a worker that has not been replaced also "state", "cache" (the part of the
+        sequence that it has), "owed" and "link" (the fields of `halo.cell.messages.Link`, and "packets": the hub's
+        count of its datagrams)}], the hub first, "totals": what the hub has sent and received,
         "counters": the engine's others, "quality": what was used and how much was late
         (`halo.quality.QualityControl.report`)}
         """

@@ -5,6 +5,11 @@
 
 #include "kernels/kernels.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace halo {
 
 namespace {
@@ -26,6 +31,16 @@ bool has_avx512() {
 }
 #endif
 
+#if defined(__aarch64__)
+bool has_dotprod() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 bool always() { return true; }
 
 constexpr Variant kVariants[] = {
@@ -33,6 +48,9 @@ constexpr Variant kVariants[] = {
 #if defined(__x86_64__)
     {&kAvx512, has_avx512},
     {&kAvx2, has_avx2},
+#elif defined(__aarch64__)
+    {&kDotprod, has_dotprod},
+    {&kNeon, always},  // part of the architecture
 #endif
     {&kPortable, always},
 };

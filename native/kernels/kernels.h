@@ -8,8 +8,8 @@
 // compiled with its own instruction-set flags. What is the same on any vectors (attention.h, panels.h, elementwise.h,
 // activations.h) is a template over the variant's own, in an anonymous namespace. It must not define anything that the
 // linker could share with code for a lesser CPU: no templates or inline functions outside an anonymous namespace, no
-// standard library. A new variant (NEON) is such a file, its folder, a line in CMakeLists.txt and a line in
-// dispatch.cpp.
+// standard library. A new variant is such a file, its folder, a line in CMakeLists.txt and a line in
+// dispatch.cpp. (dotprod uses the headers of neon, which are in an anonymous namespace too.)
 #pragma once
 
 #include "kernels/formats.h"
@@ -85,6 +85,8 @@ void dequantize(Type type, const uint8_t* in, int n, float* out);
 extern const Kernels kPortable;
 #if defined(__x86_64__)
 extern const Kernels kAvx2, kAvx512;
+#elif defined(__aarch64__)
+extern const Kernels kNeon, kDotprod;
 #endif
 
 }  // namespace halo

@@ -11,6 +11,7 @@ constexpr size_t kMostOwed = 512;
 constexpr Micros kInputLost = 300'000;  // at least; then the rows are copied instead
 constexpr Micros kNever = 10'000'000;   // then an answer is not expected any more
 constexpr Micros kSilence = 1'000'000;  // after which a worker counts as away
+constexpr int kResting = 1024;          // syncs in a row without groups after which it is told no more inputs
 constexpr double kLinkGain = 1.0 / 16;
 constexpr double kRise = 1.0 / 64, kFall = 1.0 / 1024;  // of lateness: seen at once, and forgotten slowly
 
@@ -124,5 +125,7 @@ bool Member::may_answer_over_mqtt() const {
   if (peer < 0 || (fill && fill->mqtt)) return true;
   return std::any_of(owed.begin(), owed.end(), [](const Request& r) { return r.mqtt; });
 }
+
+bool Member::rests() const { return unused > kResting && conduct.standing() == Standing::Stable; }
 
 }  // namespace halo

@@ -94,6 +94,8 @@ struct Member {
   void acknowledge(const Request& request, uint32_t epoch);
   void roll_back(int slot, uint32_t base);
   bool may_answer_over_mqtt() const;
+  // Whether it has had nothing to do for so long that it is not worth telling the inputs.
+  bool rests() const;
 
   const int number;
   int peer = -1;  // of the endpoint; none: MQTT only

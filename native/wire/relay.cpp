@@ -19,7 +19,6 @@ constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub
 constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away, or far behind
 constexpr size_t kBacklog = 64;            // unanswered requests with which it is: its cache is filled later
 constexpr int kLeftOut = 64;               // syncs in a row without groups after which a worker is tried now and then
-constexpr int kResting = 1024;             // and after which it is told no more inputs: they would be sent for nothing
 constexpr Micros kTryEvery = 250'000;      // at least; a hundred times what it takes, where that is more
 constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
 constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
@@ -28,7 +27,6 @@ constexpr double kSlowUs = 500;            // and by at least so much
 constexpr double kUseless = 8;             // times what the hub takes, and so much more: even plans leave it out
 constexpr double kUselessUs = 50'000;
 constexpr double kLongestWait = 1e6;  // for a critical answer that others can give, whatever was predicted
-constexpr size_t kFillBytes = 32768;
 
 int rows_per_message(const Scatter& s, size_t max_message) {
   const size_t row_out = row_bytes(s.input_format, s.d) + sizeof(RequestRow);
@@ -44,9 +42,6 @@ uint64_t holds(const Member& m, int layer, Part part) {
   if (layer >= static_cast<int>(m.resident.size())) return 0;
   return m.resident[layer].of(part);
 }
-
-// Whether a worker has had nothing to do for so long that it is not worth telling the inputs.
-bool rests(const Member& m) { return m.unused > kResting && m.conduct.standing() == Standing::Stable; }
 
 // Whether a worker is now much slower than it usually is, by more than what is noise on a short request; or, with its
 // link, so much slower than the hub that it is of no use.
@@ -254,7 +249,7 @@ void Relay::scatter(const Scatter& s) {
       if (gone && mask == 0) continue;
       if (mask == 0 && m->takes) ++m->unused;
       if (mask != 0 && !std::exchange(m->tried, false)) m->unused = 0;
-      if (mask == 0 && rests(*m)) continue;
+      if (mask == 0 && m->rests()) continue;
       if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
         if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
@@ -291,43 +286,6 @@ void Relay::scatter(const Scatter& s) {
     const double each = static_cast<double>(Endpoint::now() - begin) / static_cast<double>(parcels.size());
     cost_us_ += (std::min(each, 3 * cost_us_) - cost_us_) / 64;
   }
-}
-
-void Relay::back_fill(int slot, int end, const CopyRows& copy) {
-  if (end == 0) return;
-  Bytes message;
-  Carriers::Parcel parcel{};
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const int most = static_cast<int>(std::max<size_t>(1, kFillBytes / (4 * static_cast<size_t>(shape_.kv_dim))));
-    for (size_t i = 0; i < members_.size() && message.empty(); ++i) {
-      const MemberPtr& m = members_[turn_++ % members_.size()];
-      if (!m || !m->conduct.is_here() || m->fill || rests(*m)) continue;
-      const auto gap = m->caches[slot].gap(end, most);
-      if (!gap) continue;
-      Header header;
-      header.session = session_;
-      header.request = next_id_++;
-      header.epoch = epochs_[slot];
-      header.base = m->epochs[slot].base;
-      header.slot = static_cast<uint16_t>(slot);
-      header.layer = static_cast<uint16_t>(gap->layer);
-      header.rows = static_cast<uint16_t>(gap->rows);
-      header.kind = Kind::Fill;
-      uint8_t* rows = nullptr;
-      const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
-      message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
-      copy({slot, gap->layer, gap->first, gap->rows}, rows);
-      m->fill = make(m, header, m->goes_over(carriers_.over_datagrams()));
-      m->fill->member.reset();
-      m->fill->position = static_cast<uint32_t>(gap->first);
-      m->caches[slot].asked(gap->layer, gap->first, gap->rows);
-      ++m->counters.messages_sent;
-      m->counters.bytes_sent += message.size();
-      parcel = {m->number, m->peer, 0, m->fill->datagrams, &message};
-    }
-  }
-  if (!message.empty()) carriers_.send({parcel});
 }
 
 // When a request that has no answer is sent again.
@@ -397,7 +355,9 @@ Micros Relay::next_event(Micros now) const {
   Micros next = now + std::chrono::duration_cast<std::chrono::microseconds>(kPollEvery).count();
   for (const auto* list : {&carried_, &round_}) {
     for (const Request& r : *list) {
-      if (r.state == Request::State::Waiting) next = std::min({next, r.deadline, due(r)});
+      if (r.state != Request::State::Waiting) continue;
+      next = std::min(next, due(r));
+      if (!r.unwaited || r.carried) next = std::min(next, r.deadline);
     }
   }
   return next;
@@ -475,11 +435,11 @@ void Relay::abandon() {
 void Relay::give_away(std::vector<Request>& requests) {
   for (Request& r : requests) {
     if (r.state == Request::State::Answered || r.header.rows == 0) continue;
-    Member& member = *r.member;
+    const MemberPtr member = r.member;  // who is forgotten may live only here
     if (r.settled) {
-      member.give_up(r);
+      member->give_up(r);
     } else {
-      member.owe(std::move(r));
+      member->owe(std::move(r));
     }
   }
   requests.clear();

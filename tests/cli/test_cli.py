@@ -268,7 +268,7 @@ def test_workers_change_the_figures_and_not_the_text(hub_extra, model):
         assert key in shared
     assert [d.get("link", {}).get("transport") for d in shared["devices"]] == [None, "udp", "udp"]
     for device in shared["devices"]:
-        assert {"late_requests", "late", "never", "stand_ins", "probations", "filled_rows"} <= device.keys()
+        assert {"late_requests", "late", "never", "stand_ins", "filled", "probations"} <= device.keys()
     assert all(d["state"] in ("stable", "probation") and 0 <= d["cache"] <= 1 for d in shared["devices"][1:])
 
 
