@@ -28,7 +28,7 @@ _FADES = replace(GOOD, loss=0.2, fade_ms=20)
 _WORKERS, _UNSTABLE = 4, (3, 4)
 _STRETCH = 12
 _PACE_US = 2000  # of every request, the hub's stand-ins included
-_PREDICTIONS = 1500
+_PREDICTIONS = 800
 
 
 @dataclass(frozen=True)
