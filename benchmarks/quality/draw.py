@@ -57,7 +57,6 @@ def _perplexity(points: list[dict[str, Any]], path: Path) -> Path:
         axis.set_xlabel("of the groups that may be late, late (%)")
         axis.set_ylabel("change of the perplexity (%)")
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.legend(frameon=False, fontsize=8)
     return _save(figure, path)
 
 
@@ -73,12 +72,14 @@ def _times(points: list[dict[str, Any]], path: Path) -> Path:
         axis.set_xlabel(label)
         axis.set_yscale("log")
     axes[0].set_ylabel("ms a token")
-    axes[0].legend(frameon=False, fontsize=8)
     return _save(figure, path)
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.tight_layout()
+    """With one legend below all."""
+    lines, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="lower center", ncols=len(names), frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path
