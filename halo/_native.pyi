@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 PROTOCOL: int
 
+_Tables = Sequence[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]
+"""By layer: mean (groups, d), predictor (groups, d), bias (groups), significance (groups)."""
+
 class NativeError(RuntimeError): ...
 
 class WorkerLost(NativeError):
@@ -58,10 +61,53 @@ class Engine:
     def attach(self, relay: Relay | None) -> None: ...
     def observe(self, observer: Observer | None) -> None:
         """Show what the MLP groups of this device give to the observer; not while `forward` runs."""
+    def set_tolerance(self, tables: _Tables | None) -> None:
+        """What a sidecar knows of this model's MLP groups; the quality is exact until `set_quality`.
+
+        ValueError: shapes, types or values that cannot be, or of another grid. Like the two below it is called between
+        two `forward`, and holds from the next token on.
+        """
+    def set_quality(self, share: float, planned: bool = False) -> None:
+        """The share (0 to 1) of each layer's MLP groups that may be late; planned: they always are.
+
+        It concerns calls of `forward` with one token. ValueError beyond 0 to 1, and above 0 without tables.
+        """
+    def inject_lateness(
+        self,
+        probability: float,
+        seed: int = 0,
+        fade_syncs: float = 0.0,
+        devices: int = 4,
+        drop: str = "correct",
+        any_group: bool = False,
+    ) -> None:
+        """Let tolerant groups that the hub computes be late, as if other devices had them; probability 0: no more.
+
+        Each by itself, or, with `fade_syncs`, all groups of one of so many devices, each of which fades by itself, for
+        so many syncs in the mean and that share of the time. `drop`: correct (the mean now, the correction at the next
+        sync), mean (never corrected) or zero (neither). `any_group`: critical groups of relaxed syncs as well.
+        """
     def set_plan(self, plan: str, hub_share: float | None = None, seed: int = 0) -> None: ...
     def pace(self, per_request_us: int, per_group_us: int = 0) -> None: ...
-    def stats(self) -> dict[str, Any]: ...
+    def stats(self) -> dict[str, Any]:
+        """Counts; of them "tolerance": {"mlp_groups", "tolerant_groups", "late_groups", "corrected_groups",
+        "forced_groups" (tolerant only because nobody reliable holds them), "late_weight", "mlp_syncs"}, MLP group
+        results of calls with one token, without those of empty groups."""
     def reset_stats(self) -> None: ...
+
+class LinearSignificance:
+    def __init__(self, tables: _Tables) -> None: ...
+    def predict(self, layer: int, normed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores (groups) of a normed layer input (d)."""
+
+class Lateness:
+    """Draws which groups are late; see `Engine.inject_lateness`."""
+
+    def __init__(self, probability: float, seed: int = 0, fade_syncs: float = 0.0, devices: int = 4) -> None: ...
+    def tick(self) -> None:
+        """A sync passes."""
+    def draw(self, groups: int) -> int:
+        """Which groups of this mask are late now."""
 
 class Observer:
     """Who looks at the outputs of MLP groups, one by one; position 0 is left out."""
@@ -92,6 +138,7 @@ class Relay:
         re_request_s: float | None = None,
         patience_s: float = 4.0,
         stand_ins: bool = True,
+        correct: bool = True,
     ) -> None: ...
     def open_datagrams(self, own: KeyPair, only: bool) -> None: ...
     def join(
@@ -172,12 +219,26 @@ class Candidate:
         start_us: float = 0.0,
         group_us: float = 1.0,
         cost_us: float = 0.0,
+        lateness: float = 0.0,
+        unstable: bool = False,
     ) -> None: ...
 
 class Assigner:
     """Spreads the groups of a sync over the devices; the hub is the first."""
 
     def assign(self, layer: int, part: str, groups: int, rows: int, candidates: Sequence[Candidate]) -> list[int]: ...
+
+def place(scores: Sequence[float], candidates: Sequence[Candidate], masks: Sequence[int]) -> list[int]:
+    """The masks after exchanges that leave the lowest scores (groups) with the least reliable devices."""
+
+def place_planned(layer: int, groups: int, tolerant: int, candidates: Sequence[Candidate]) -> list[int]:
+    """The masks where the hub waits for nobody: it has what is not tolerant."""
+
+def held_unreliably(candidates: Sequence[Candidate], groups: int) -> int:
+    """The groups that only unreliable devices hold."""
+
+def may_be_late(tolerant: int, planned: bool, candidates: Sequence[Candidate], masks: Sequence[int]) -> int:
+    """The workers, as bits, whose requests may be late."""
 
 class EvenAssigner(Assigner):
     def __init__(self, hub_share: float | None = None) -> None: ...
@@ -218,7 +279,13 @@ class Readable:
     def read(self, streams: int, ahead: int) -> int: ...
 
 def vec_dots(function: int, n: int, w: Any, x: Any, y: NDArray[np.float32]) -> None: ...
-def time_assign(assigner: Assigner, groups: int, situations: Sequence[Sequence[Candidate]], times: int) -> float: ...
+def time_assign(
+    assigner: Assigner,
+    groups: int,
+    situations: Sequence[Sequence[Candidate]],
+    times: int,
+    scores: Sequence[float] = (),
+) -> float: ...
 def shard_masks(model: Model, index: int, of: int) -> list[tuple[int, int]]:
     """The groups of an even shard: (attention mask, MLP mask) of each layer; each group is in exactly one of them."""
 

@@ -24,6 +24,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from halo.errors import ContextError
 from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice
 from halo.llama import HaloLlama
+from halo.quality import parse_quality
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +53,7 @@ class Options:
         worker_pace_us: Their pace, as in `HaloLlama`.
         partials, transport, plan, hub_share, residency: How partial sums travel, over what, who computes what,
             and what workers hold in memory, as in `HaloLlama`.
+        quality, sidecar: How much may be late, and what is known of the model for that, as in `HaloLlama`.
         log: Called with a line of progress now and then; None: they go to stderr.
 
     Raises:
@@ -81,6 +83,8 @@ class Options:
     plan: str = PLANS[0]
     hub_share: float | None = None
     residency: str = "full"
+    quality: str | float | None = None
+    sidecar: str | os.PathLike[str] | None = None
     log: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +107,8 @@ class Options:
         check_choice("transport", self.transport, TRANSPORTS)
         check_choice("plan", self.plan, PLANS)
         check_choice("residency", self.residency, RESIDENCIES)
+        if self.quality is not None:
+            parse_quality(self.quality)
 
     def open_model(self) -> HaloLlama:
         """Open the model and its cell."""
@@ -120,6 +126,8 @@ class Options:
             plan=self.plan,
             hub_share=self.hub_share,
             residency=self.residency,
+            quality=self.quality,
+            sidecar=self.sidecar,
             log=self.log,
         )
 

@@ -26,6 +26,8 @@ LIMITS = {
     "workers": Limit(0, 64),  # a layer has no more groups than that
     "mlp_groups": Limit(1, 32),
     "calibration_tokens": Limit(512, 10_000_000),
+    "predictions": Limit(64, 10_000_000),
+    "seeds": Limit(1, 1000),
     "n_ctx": Limit(0, 1 << 20),
     "n_batch": Limit(1, 1 << 20),
     "n_threads": Limit(1, 256),
@@ -42,6 +44,7 @@ LIMITS = {
     "delay_ms": Limit(0, 10_000, whole=False),
     "percent": Limit(0, 100, whole=False),
     "frames": Limit(1, 1_000_000, whole=False),
+    "sync_ms": Limit(0.001, 10_000, whole=False),
     "fade_ms": Limit(0, 60_000, whole=False),
     "rate_kbit": Limit(0, 100_000_000, whole=False),
     "frame_us": Limit(0, 1_000_000, whole=False),
@@ -55,6 +58,8 @@ TRANSPORTS = ("auto", "udp", "mqtt")
 """What may carry requests and partials: datagrams where they arrive; nothing but datagrams; MQTT."""
 RESIDENCIES = ("full", "shards")
 """What workers hold in memory: the whole model; each its part of every layer."""
+REORDERED_TYPES = ("F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0")
+"""What a re-ordered model may be quantised to, by llama.cpp."""
 PLANS = ("auto", "even")
 """How groups may be given to devices: so that all finish together, or equally."""
 

@@ -10,8 +10,9 @@ strange one later.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,8 +23,10 @@ from numpy.typing import NDArray
 from halo.engine import Engine
 from halo.errors import MissingExtraError, ModelError
 from halo.limits import LIMITS, PLANS, check, check_hub_share
+from halo.quality import EXACT, parse_quality
 
 if TYPE_CHECKING:
+    from halo.cell.engine import CellEngine
     from halo.model import Model
 
 WANTED = "0.3.36"  # the version of llama-cpp-python whose private names are used here
@@ -145,6 +148,13 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         residency: What workers hold in memory: "full" (the whole model) or "shards" (each a part of every
             layer, which no other worker holds; this device keeps its share, and reads from its file what
             nobody has).
+        quality: How much may be late: "exact" (nothing: with `fixed` partials the same text whatever the network
+            does), "balanced" (a quarter of each layer's MLP, by prediction what matters least for this token),
+            "fast" (half of it), or such a share from 0 to 1; None: "balanced" where there is a usable sidecar, else
+            "exact". Late is what an unreliable worker has not answered in time: its mean is used, and corrected one
+            step later. May be changed between calls: the property `quality`.
+        sidecar: What `halo calibrate` has learned of this model; None: `<model>.halo.gguf` beside it. One that cannot
+            be used is refused with a line of log, and everything is exact.
         seed: Of the sampler; as in `Llama`, the same seed gives the same text.
         logits_all: Keep the logits of every position (n_ctx x vocabulary floats, 4 bytes each): needed for
             `logprobs`.
@@ -153,7 +163,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         verbose: Print what llama.cpp prints, on stderr.
         log: Called with a line of progress now and then (workers that come, what is waited for); None:
             they go to stderr.
-        engine: Use this engine and open no cell (for tests); `workers` to `residency` have no effect then.
+        engine: Use this engine and open no cell (for tests); `workers` to `sidecar` have no effect then.
 
     Raises:
         ModelError: The file cannot be used. BrokerError, CellError: as in `halo.cell.Cell.open`.
@@ -180,6 +190,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         plan: str = PLANS[0],
         hub_share: float | None = None,
         residency: str = "full",
+        quality: str | float | None = None,
+        sidecar: str | os.PathLike[str] | None = None,
         seed: int = llama_cpp.LLAMA_DEFAULT_SEED,
         logits_all: bool = False,
         last_n_tokens_size: int = 64,
@@ -195,6 +207,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         check_hub_share(plan, hub_share)
         self._opened = contextlib.ExitStack()
         self._report: Callable[[], dict[str, Any]] = dict
+        self._cell_engine: CellEngine | None = None
+        self._of_other_quality = False  # what the cache holds
         vocabulary = {
             "seed": seed,
             "logits_all": logits_all,
@@ -227,6 +241,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                     plan=plan,
                     hub_share=hub_share,
                     residency=residency,
+                    quality=quality,
+                    sidecar=sidecar,
                     worker_threads=worker_threads,
                     worker_pace_us=worker_pace_us,
                     log=log,
@@ -251,6 +267,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
 
         cell = self._opened.enter_context(Cell.open(model, **options))
         self._report = cell.report
+        self._cell_engine = cell.engine
         return cell.engine
 
     def _use(self, engine: Engine, n_batch: int) -> None:
@@ -292,6 +309,24 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         if not isinstance(engine := self._engine, _Closed):
             engine.cancel()
 
+    @property
+    def quality(self) -> str:
+        """How much may be late, as the argument `quality` has it; what is used, where less is possible.
+
+        Set it between two calls: it holds from the next token on. ValueError for what is no quality. A call after a
+        change reads its whole prompt again, where that begins with text that was made when something could be late.
+        """
+        return EXACT.level if self._cell_engine is None else self._cell_engine.quality.level
+
+    @quality.setter
+    def quality(self, wish: str | float | None) -> None:
+        if wish is not None:
+            parse_quality(wish)
+        if self._cell_engine is not None:
+            before = self._cell_engine.quality
+            if self._cell_engine.set_quality(wish) != before and before != EXACT:
+                self._of_other_quality = True
+
     def report(self) -> dict[str, Any]:
         """Who computed and sent how much, per device (see `halo.cell.Cell.report`); empty without a cell."""
         return self._report()
@@ -309,6 +344,13 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         """Length of a row of the residual stream."""
         return int(self.metadata[f"{self.metadata['general.architecture']}.embedding_length"])
 
+    def generate(self, *args: Any, **settings: Any) -> Generator[int, Sequence[int] | None, None]:
+        """As `Llama.generate`, which keeps what the cache has of a prompt; but not of another quality."""
+        resets = inspect.signature(Llama.generate).bind(self, *args, **settings).arguments.get("reset", True)
+        if self._of_other_quality and resets:
+            self.reset()
+        yield from super().generate(*args, **settings)
+
     @property
     def _scores(self) -> NDArray[np.single]:
         scores: NDArray[np.single] = self.scores[: self.n_tokens] if self._logits_all else self.scores
@@ -318,6 +360,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         """Forget all tokens."""
         super().reset()
         self._engine.truncate(SLOT, 0)
+        self._of_other_quality = False
 
     def eval(self, tokens: Sequence[int]) -> None:
         """Append `tokens` to the sequence and keep their logits: of all with `logits_all`, else of the last.

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny_gguf import Shape, write_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_MODELS = ROOT.parent / "shared" / "models"  # beside the developers' checkouts; users do not have it
 
+settings.register_profile("halo", deadline=None)  # a busy machine is no failure
+settings.load_profile("halo")
+
 TinyModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_broker_of_ones_own() -> Iterator[None]:
+    """A developer's own HALO_BROKER would turn commands that shall run here alone into cells at that broker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HALO_BROKER", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

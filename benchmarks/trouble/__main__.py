@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.make_model import TINYLLAMA
-from benchmarks.trouble import devices, network, soak, survival
+from benchmarks.trouble import devices, network, relaxed, soak, survival
 from benchmarks.trouble.rows import HEAD, Row, Run, Scenario
 from halo.model import demo_model
 from tests.tiny_gguf import write_tiny
@@ -21,6 +21,7 @@ _SCENARIOS: dict[str, Scenario] = {
     **soak.scenarios(),
     **network.scenarios(),
     **devices.scenarios(),
+    **relaxed.scenarios(),
 }
 
 
@@ -37,6 +38,8 @@ def main() -> int:
         say=_say if args.verbose else lambda line: None,
         faults=args.faults,
         minutes=args.minutes,
+        trained=tuple(args.trained or ()),
+        text=args.text,
     )
     if not args.json:
         print(HEAD, flush=True)
@@ -88,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tinyllama", type=Path, metavar="FILE", help="of that shape (default: one is made, once)")
     parser.add_argument("--faults", type=int, default=12, metavar="N", help="of the soak (default: 12)")
     parser.add_argument("--minutes", type=float, default=0, metavar="X", help="the soak's limit (default: 55 s)")
+    parser.add_argument("--trained", type=Path, nargs="+", metavar="FILE", help="models whose perplexity is measured")
+    parser.add_argument("--text", type=Path, metavar="FILE", help="the text that it is measured on")
     return parser
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
 from benchmarks.lab import Conditions
-from benchmarks.trouble.generation import alternate, generate
+from benchmarks.trouble.generation import Sample, alternate, generate
 from benchmarks.trouble.quota import period_us, quotas
 from benchmarks.trouble.rows import Row, Run, Scenario
 from benchmarks.trouble.stage import Scene, Stage
@@ -14,6 +15,8 @@ from benchmarks.trouble.stage import Scene, Stage
 _CABLE = Conditions()  # no delay but the machine's: the kernel carries the frames
 _PACE_GROUP_US = 500  # TinyLlama's shape has 792 groups: 0.4 s a token for one device
 _BARS = {1: None, 2: 1.8, 4: 3.0}
+_HUB_SHARES = (1.0, 0.9, 0.85, 0.8)
+_SETTLE = 12  # tokens until speeds are known and the plan follows them
 
 
 def _unequal(run: Run) -> Iterator[Row]:
@@ -33,7 +36,10 @@ def _unequal(run: Run) -> Iterator[Row]:
         )
         with Stage(scene, run.say) as stage, quotas({os.getpid(): 0.3, stage.workers[1].pid: 0.1}):
             plans = [lambda: stage.set_plan("even"), lambda: stage.set_plan("auto")]
-            even, auto = alternate(stage, plans, 2, 8)
+            fixed = [functools.partial(stage.set_plan, "even", share) for share in _HUB_SHARES if not stand_ins]
+            even, auto, *given = alternate(stage, [*plans, *fixed], 2, 8)
+        if given:
+            yield _by_hand(given)
         ratio, slow = auto.mean / even.mean, auto.share("worker-1")
         yield Row(
             f"quotas of 30% (hub) and 10% of a core (periods {period_us(0.3) // 1000} and "
@@ -43,6 +49,18 @@ def _unequal(run: Run) -> Iterator[Row]:
             None if stand_ins else ratio <= 0.58 and slow >= 0.15,
             {"ratio": ratio, "slow_share": slow, "even_ms": 1e3 * even.mean, "auto_ms": 1e3 * auto.mean},
         )
+
+
+def _by_hand(given: list[Sample]) -> Row:
+    """What the slow one's share costs: how near `auto` is to the best there is."""
+    found = [f"{1 - share:.0%}: {1e3 * s.mean:.0f} ms" for share, s in zip(_HUB_SHARES, given, strict=True)]
+    return Row(
+        "the same, the slow one given a share by hand (`even` with a --hub-share)",
+        "beside",
+        ", ".join(found) + " a token",
+        None,
+        {f"{1 - share:.2f}": 1e3 * s.mean for share, s in zip(_HUB_SHARES, given, strict=True)},
+    )
 
 
 def _seconds_a_token(run: Run, devices: int, *, pace_group_us: int = 0, share: float | None = None) -> float:
@@ -59,11 +77,11 @@ def _seconds_a_token(run: Run, devices: int, *, pace_group_us: int = 0, share: f
         n_ctx=256,
     )
     with Stage(scene, run.say) as stage:
-        generate(stage, 4)
+        generate(stage, _SETTLE)
         if share is None:
             return generate(stage, 10).median
         with quotas(dict.fromkeys([os.getpid(), *(w.pid for w in stage.workers.values())], share)):
-            generate(stage, 4)  # speeds are measured anew
+            generate(stage, _SETTLE)  # speeds are measured anew
             return generate(stage, 10).median
 
 

@@ -35,6 +35,8 @@ class Run:
     say: Callable[[str], None]
     faults: int
     minutes: float
+    trained: tuple[Path, ...] = ()  # models whose perplexity is worth measuring
+    text: Path | None = None  # for them
 
 
 Scenario = Callable[[Run], Iterator[Row]]

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,9 @@ from benchmarks.lab import Conditions, Lab
 from benchmarks.trouble.players import BrokerPlayer, WorkerPlayer
 from halo.cell import native as native_module
 from halo.cell.hub import Cell
+from halo.cell.native import Masks
 from halo.errors import HaloError
+from halo.exchange.lanes import LANES
 from halo.model import Model, open_model
 
 GOOD = Conditions(delay_us=2000)
@@ -34,11 +36,17 @@ class Scene:
     conditions: Conditions = GOOD
     pace_us: int = 2000
     pace_group_us: int = 0
+    hub_pace_us: int = 0
     hub_pace_group_us: int = 0
     plan: str = "even"
     hub_share: float | None = 0.0
     residency: str | None = None
     stand_ins: bool = True
+    correct: bool = True  # off: what is late is dropped
+    quality: str = "exact"
+    sidecar: Path | None = None
+    transport: str = "auto"
+    lanes: int = LANES
     n_ctx: int = 512
 
 
@@ -92,7 +100,7 @@ class Stage:
 
     def _open(self) -> None:
         scene = self.scene
-        model = open_model(scene.model)
+        self.model = model = open_model(scene.model)
         self.lab = self._stack.enter_context(
             Lab(max(2, scene.workers + 1), scene.conditions, kernel=scene.conditions.only_loss)
         )
@@ -113,8 +121,7 @@ class Stage:
             raise
         self.engine = self.cell.engine
         self.vocab = model.spec.vocab
-        if scene.hub_pace_group_us:
-            self.engine.pace(0, scene.hub_pace_group_us)
+        self.engine.pace(scene.hub_pace_us, scene.hub_pace_group_us)
         timer = threading.Timer(self._limit_s, self._stop_it)
         timer.daemon = True
         timer.start()
@@ -130,7 +137,11 @@ class Stage:
             n_ctx=scene.n_ctx,
             plan=scene.plan,
             hub_share=scene.hub_share,
-            native=None if scene.stand_ins else _without_stand_ins(),
+            native=None if scene.stand_ins and scene.correct else _with(scene.stand_ins, scene.correct),
+            quality=scene.quality,
+            sidecar=scene.sidecar,
+            transport=scene.transport,
+            lanes=scene.lanes,
             log=self._say,
             **how,
         )
@@ -199,13 +210,29 @@ class Stage:
             for device in self.cell.report()["devices"]
         }
 
+    def set_quality(self, quality: str) -> None:
+        """From the next token on; HaloError where another one is used instead."""
+        if self.engine.set_quality(quality).level != quality:
+            raise HaloError(f"The quality {quality} cannot be used: {self.engine.quality_report()}")
+
+    def deal(self, hub: Masks, workers: Mapping[int, Masks]) -> None:
+        """What each of them holds, from now on: the hub's by plan, those of workers as the hub sees them."""
+        self.model.native.forget()
+        self.model.native.load(hub)
+        members = self.cell._members
+        assert members.relay is not None
+        names = [members.name(i) for i in range(len(self.workers))]
+        for worker, masks in workers.items():
+            members.relay.set_resident(names.index(self.workers[worker].name), masks)
+
     def set_plan(self, plan: str, hub_share: float | None = None) -> None:
         """From the next token on."""
         self.engine.set_plan(plan, hub_share)
 
 
-def _without_stand_ins() -> Any:
-    """The native module, whose relays let the hub wait for every answer."""
+def _with(stand_ins: bool, correct: bool) -> Any:
+    """The native module, whose relays let the hub wait for every answer, or drop what is late."""
     real: Any = native_module.load()
+    relay = functools.partial(real.Relay, stand_ins=stand_ins, correct=correct)
     names = {name: getattr(real, name) for name in dir(real) if not name.startswith("__")}
-    return types.SimpleNamespace(**{**names, "Relay": functools.partial(real.Relay, stand_ins=False)})
+    return types.SimpleNamespace(**{**names, "Relay": relay})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from halo.cell.ledger import Ledger
 from halo.cell.native import Native, NativeEngine, Relay
 from halo.errors import CellError, HaloError
+from halo.quality import EXACT, Quality, QualityControl
 
 T = TypeVar("T")
 
@@ -52,10 +53,13 @@ class Membership:
 class CellEngine:
     """Answers to `halo.engine.Engine`. Workers that go meanwhile cost time, and neither an error nor a position."""
 
-    def __init__(self, native: Native, engine: NativeEngine, members: Membership) -> None:
+    def __init__(
+        self, native: Native, engine: NativeEngine, members: Membership, quality: QualityControl | None = None
+    ) -> None:
         self._native = native
         self._engine = engine
         self._members = members
+        self._quality = quality
         self._closed = False
         self._busy = threading.RLock()
         if members.relay is not None:
@@ -105,9 +109,28 @@ class CellEngine:
         with self._busy:
             self._engine.set_plan(plan, hub_share)
 
+    @property
+    def quality(self) -> Quality:
+        """What is used, which may be less than what was asked for."""
+        return EXACT if self._quality is None else self._quality.used
+
+    def set_quality(self, wish: str | float | None) -> Quality:
+        """How much may be late, from the next token on (`halo.quality`); returns what is used. ValueError for a wish
+        that cannot be."""
+        with self._busy:
+            return EXACT if self._quality is None else self._quality.set(wish)
+
+    def quality_report(self) -> dict[str, Any] | None:
+        """What was used, and how much was late (`QualityControl.report`); None where nothing is ever late."""
+        return None if self._quality is None else self._quality.report(self._engine.stats())
+
     def pace(self, per_request_us: int, per_group_us: int) -> None:
         """Let the hub's own share of a sync take at least so long, and so long for each group (for measurements)."""
         self._engine.pace(per_request_us, per_group_us)
+
+    def stats(self) -> dict[str, Any]:
+        """What the native engine counts."""
+        return self._engine.stats()
 
     def settle(self) -> dict[str, Any]:
         """Everything counted so far, by device name."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from halo.cell import native as native_module
 from halo.cell.address import Address
@@ -32,6 +34,10 @@ from halo.errors import CellError
 from halo.exchange.datagrams import Transport
 from halo.exchange.lanes import LANES
 from halo.limits import PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_hub_share
+from halo.quality import QualityControl, parse_quality
+
+if TYPE_CHECKING:
+    from halo.model import Model
 
 _SLOTS = 1
 _WORKERS_COME_S = 30.0
@@ -59,6 +65,8 @@ class Wish:
     worker_pace_us: int
     worker_pace_group_us: int
     lanes: int
+    quality: str | float | None
+    sidecar: Path | None
 
 
 class Cell:
@@ -99,6 +107,8 @@ class Cell:
         worker_pace_us: int = 0,
         worker_pace_group_us: int = 0,
         lanes: int = LANES,
+        quality: str | float | None = None,
+        sidecar: str | os.PathLike[str] | None = None,
         log: Callable[[str], None] | None = None,
         native: Native | None = None,
         worker_command: Command = WORKER_COMMAND,
@@ -111,8 +121,9 @@ class Cell:
         join later, up to that number (without one: 64), and whoever goes is done without.
         `partials`, `transport`, `plan`, `hub_share` and `residency` are those of `halo.HaloLlama`; `worker_threads`,
         `worker_pace_us` and `worker_pace_group_us` are for local workers. `lanes` is how many MQTT connections
-        carry data (1: strict TCP, to compare with). `native` and `worker_command` are for tests. Raises BrokerError
-        and CellError, ValueError for an option out of its range; whatever was started is stopped then.
+        carry data (1: strict TCP, to compare with). `quality` and `sidecar` are those of `halo.HaloLlama`. `native` and
+        `worker_command` are for tests. Raises BrokerError and CellError, ValueError for an option out of its range;
+        whatever was started is stopped then.
         """
         check(workers=workers, hub_share=hub_share, worker_threads=worker_threads)
         check(worker_pace_us=worker_pace_us, worker_pace_group_us=worker_pace_group_us)
@@ -121,6 +132,8 @@ class Cell:
         check_choice("plan", plan, PLANS)
         check_choice("residency", residency, RESIDENCIES)
         check_hub_share(plan, hub_share)
+        if quality is not None:
+            parse_quality(quality)
         wish = Wish(
             workers,
             broker,
@@ -136,6 +149,8 @@ class Cell:
             worker_pace_us,
             worker_pace_group_us,
             lanes,
+            quality,
+            None if sidecar is None else Path(sidecar),
         )
         self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
         _open_cells.add(self)
@@ -153,11 +168,13 @@ class Cell:
         "share" (of the group results), "group_results", "requests", "messages_sent", "bytes_sent",
         "messages_received", "bytes_received" (what that device has sent and received), "late_requests", "late" (by how
         late: `halo.cell.messages.LATE_BELOW_MS`), "never" (requests that were never answered), "stand_ins" (those that
-        somebody else computed), "probations", "filled_rows" (of its cache, by the hub), "took_us" and "link_us" (of a
-        request lately: computing it, and the way there and back); of a worker that has not been replaced also "state",
-        "cache" (the part of the sequence that it has), "owed" and "link" (the fields of `halo.cell.messages.Link`, and
-        "packets": the hub's count of its datagrams)}], the hub first, "totals": what the hub has sent and received,
-        "counters": the engine's others}
+        somebody else computed), "tolerant" (those that could be late), "filled" (those for which means were added),
+        "probations", "filled_rows" (of its cache, by the hub), "took_us" and "link_us" (of a request lately: computing
+        it, and the way there and back); of a worker that has not been replaced also "state", "cache" (the part of the
+        sequence that it has), "owed" and "link" (the fields of `halo.cell.messages.Link`, and "packets": the hub's
+        count of its datagrams)}], the hub first, "totals": what the hub has sent and received,
+        "counters": the engine's others, "quality": what was used and how much was late
+        (`halo.quality.QualityControl.report`)}
         """
         members = self._members
         report = {
@@ -165,6 +182,7 @@ class Cell:
             "model": self._model.name,
             "partials": self._wish.partials,
             "transport": self._wish.transport,
+            "quality": self.engine.quality_report(),
             **summarize(self.engine.settle()),
         }
         states = members.devices()
@@ -213,7 +231,11 @@ class Cell:
             self._members = _Joined(self._session)
             self._session.stats = engine.stats
             self._session.on_failure = engine.cancel
-        self.engine = CellEngine(self._native, engine, self._members)
+        quality = QualityControl(cast("Model", self._model), wish.sidecar, engine, self._log)
+        used = quality.set(wish.quality)
+        if used.share and wish.quality is None and not alone:
+            self._log(f"quality: {used.level}, as {quality.sidecar.name} allows (exact: the same text, always)")
+        self.engine = CellEngine(self._native, engine, self._members, quality)
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:
         wish = self._wish
@@ -267,8 +289,8 @@ class Cell:
         identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
         return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport, wish.residency)
 
-    def _make_shards(self, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
-        return HubShards(self._native, self._model.native, self._wish.hub_share, roster, publish)
+    def _make_shards(self, session: str, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
+        return HubShards(session, self._native, self._model.native, self._wish.hub_share, roster, publish)
 
     async def _shut_down(self) -> None:
         if self._session is not None and self._serving is not None:

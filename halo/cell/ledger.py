@@ -16,7 +16,8 @@ _OTHER_END = {
     "bytes_received": "bytes_sent",
 }
 _COUNTS = (
-    "group_results", "requests", *_OTHER_END, "late_requests", "never", "stand_ins", "probations", "filled_rows",
+    "group_results", "requests", *_OTHER_END, "late_requests", "never", "stand_ins", "tolerant", "filled", "probations",
+    "filled_rows",
 )  # fmt: skip
 _AVERAGES = ("took_us", "link_us")
 _LATE = "late"

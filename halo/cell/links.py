@@ -14,7 +14,8 @@ from halo.exchange.datagrams import WITHOUT, HubDatagrams
 _MEASURED = {"rtt_ms": 3, "jitter_ms": 3, "loss_to": 4, "loss_from": 4, "goodput": 0}
 """Figures and their digits after the point."""
 _WORK = (
-    "share", "group_results", "requests", "late_requests", "late", "never", "stand_ins", "probations", "filled_rows",
+    "share", "group_results", "requests", "late_requests", "late", "never", "stand_ins", "tolerant", "filled",
+    "probations", "filled_rows",
 )  # fmt: skip
 _REASON = 200
 """Characters of a reason, of which one document may carry 65."""

@@ -140,8 +140,9 @@ class Work(Struct, frozen=True, kw_only=True):
     """What one device has done since the session began, and how it stands; the hub (`hub`) is one, too.
 
     `share` is its part of all group results, `late` its late requests by how late (`LATE_BELOW_MS`), `never` those that
-    were never answered, `stand_ins` those that somebody else computed. `cache` is the part of the present sequence that
-    it has; `for_s` tells how long the `state` lasts.
+    were never answered, `stand_ins` those that somebody else computed, `tolerant` those that could be late, and
+    `filled` those for which means were added. `cache` is the part of the present sequence that it has; `for_s` tells
+    how long the `state` lasts.
     """
 
     name: _NAME
@@ -155,6 +156,8 @@ class Work(Struct, frozen=True, kw_only=True):
     late: Annotated[list[_COUNT], Meta(max_length=len(LATE_BELOW_MS) + 1)] = []
     never: _COUNT = 0
     stand_ins: _COUNT = 0
+    tolerant: _COUNT = 0
+    filled: _COUNT = 0
     probations: _COUNT = 0
     filled_rows: _COUNT = 0
     cache: _SHARE = 1

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 Post = Callable[[list[tuple[int, int, bytes]]], None]
 """Takes messages to send: (index, attempt, message); attempt 0 is the first."""
-"""Takes messages to send: (worker, attempt, message); attempt 0 is the first."""
 Masks = list[tuple[int, int]]
 """Groups: (attention mask, MLP mask) of each layer."""
+Tables = Sequence[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]
+"""A sidecar's, by layer: mean (groups, d), predictor (groups, d), bias (groups), significance (groups)."""
 DatagramOffer = tuple[bytes, str, str, list[tuple[str, int]]]
 """A worker's public key, incarnation, cipher, and the addresses and ports where it may be."""
 
@@ -86,6 +87,23 @@ class NativeEngine(Protocol):
     def attach(self, relay: Any) -> None: ...
     def set_plan(self, name: str, hub_share: float | None = ..., seed: int | None = ...) -> None: ...
     def pace(self, per_request_us: int, per_group_us: int) -> None: ...
+    def set_tolerance(self, tables: Tables | None) -> None:
+        """A sidecar's tables (None: none), or ValueError; the quality is exact until `set_quality`."""
+
+    def set_quality(self, share: float, planned: bool = ...) -> None:
+        """The share (0 to 1) of MLP groups that may be late, from the next token on; above 0 it needs tables."""
+
+    def inject_lateness(
+        self,
+        probability: float,
+        seed: int = ...,
+        fade_syncs: float = ...,
+        devices: int = ...,
+        drop: str = ...,
+        any_group: bool = ...,
+    ) -> None:
+        """Let groups of the hub's own be late in relaxed syncs, for measurements; probability 0: no more."""
+
     def stats(self) -> dict[str, Any]:
         """From any thread, beside a running `forward`."""
 

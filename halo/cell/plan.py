@@ -1,12 +1,20 @@
-"""Who holds which shard of the model, where no worker holds all of it (`residency: shards`): pure bookkeeping."""
+"""Who holds which shard of the model, and its groups, where no worker holds all of it (`residency: shards`)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
 from halo.cell.messages import Plan, Shard
+from halo.cell.native import Masks, Native
 
 WHOLE: Shard = (0, 1)
+
+
+def masks_of_shard(native: Native, model: object, shard: Shard | None) -> Masks:
+    """The groups that belong to this shard of an open native model; of None: no group of any layer."""
+    if shard is None:
+        return [(0, 0)] * len(native.shard_masks(model, *WHOLE))
+    return native.shard_masks(model, *shard)
 
 
 class ShardPlan:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from halo.cell.messages import BadDocument, Lease, Plan, Shard, decode
-from halo.cell.native import Masks, Native
-from halo.cell.plan import WHOLE
+from halo.cell.native import Native
+from halo.cell.plan import WHOLE, masks_of_shard
 
 _TELL_S = 1.0
 
@@ -61,7 +61,7 @@ class Residence:
 
     def exceeds(self, shard: Shard | None) -> bool:
         """Whether more is in memory than this shard."""
-        pairs = zip(self._model.resident(), self._masks(shard), strict=True)
+        pairs = zip(self._model.resident(), masks_of_shard(self._native, self._model, shard), strict=True)
         return any(held[0] & ~wanted[0] or held[1] & ~wanted[1] for held, wanted in pairs)
 
     def forget(self) -> None:
@@ -73,7 +73,7 @@ class Residence:
 
         `told` hears in the loop, each second, how much of it (0 to 1) is there. A cancelled call stops soon.
         """
-        masks = self._masks(shard)
+        masks = masks_of_shard(self._native, self._model, shard)
         loop, stopped, next_at = asyncio.get_running_loop(), False, time.monotonic() + _TELL_S
 
         def progress(done: int, total: int) -> None:
@@ -96,8 +96,3 @@ class Residence:
     def close(self) -> None:
         """Load no more."""
         self._loader.shutdown(wait=False, cancel_futures=True)
-
-    def _masks(self, shard: Shard | None) -> Masks:
-        if shard is None:
-            return [(0, 0)] * len(self._native.shard_masks(self._model, *WHOLE))
-        return self._native.shard_masks(self._model, *shard)

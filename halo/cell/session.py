@@ -39,6 +39,10 @@ _PLAIN_RE_REQUEST_S = 0.5
 """With one lane, a request that is sent again queues behind the first: only loss by the broker makes it useful."""
 
 
+MakeShards = Callable[[str, Roster, Callable[[Plan], Awaitable[None]]], HubShards]
+"""Of a session, its roster, and what publishes a plan."""
+
+
 @dataclass(frozen=True)
 class Offer:
     """What the hub runs, as its lease tells the workers."""
@@ -63,14 +67,12 @@ class HubSession:
         native: Native,
         log: Callable[[str], None],
         lanes: int = LANES,
-        shards: Callable[[Roster, Callable[[Plan], Awaitable[None]]], HubShards] | None = None,
+        shards: MakeShards | None = None,
     ) -> None:
         """`shards` makes the one who tells workers what to hold, where they do not hold everything."""
         self.session = secrets.token_hex(8)
         self.roster = Roster()
-        self.shards = None if shards is None else shards(self.roster, self._publish_plan)
-        if self.shards is not None:
-            self.shards.begin(self.session)
+        self.shards = None if shards is None else shards(self.session, self.roster, self._publish_plan)
         self.on_failure: Callable[[], None] = lambda: None
         """Called once when `failure` is set."""
         self.stats: Callable[[], dict[str, Any]] = dict

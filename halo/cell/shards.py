@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from halo.cell.messages import Plan
 from halo.cell.native import Masks, Native, Relay
-from halo.cell.plan import WHOLE, ShardPlan
+from halo.cell.plan import ShardPlan, masks_of_shard
 from halo.cell.roster import Roster
 
 
 class HubShards:
-    """Follows the roster of one hub; used in the hub's loop, but for `hub_masks`."""
+    """Follows the roster of one session; used in the hub's loop, but for `hub_masks`."""
 
     def __init__(
         self,
+        session: str,
         native: Native,
         model: object,
         hub_share: float | None,
@@ -26,16 +27,10 @@ class HubShards:
         self._hub_share = hub_share
         self._roster = roster
         self._publish = publish
-        self._plan = ShardPlan("", hub_share)
+        self._plan = ShardPlan(session, hub_share)
         self._published: Plan | None = None
         self._told: dict[tuple[int, str], Masks] = {}
         self._missed: set[str] = set()
-
-    def begin(self, session: str) -> None:
-        """A new session, in which workers keep what they hold: nobody has been told anything."""
-        self._plan.session = session
-        self._published = None
-        self._told = {}
 
     @property
     def is_settled(self) -> bool:
@@ -45,15 +40,14 @@ class HubShards:
     def hub_masks(self) -> Masks:
         """What the hub keeps in memory from the beginning; the rest it reads from its file when it needs it."""
         if self._plan.hub_shard is not None:
-            return self._native.shard_masks(self._model, *self._plan.hub_shard)
+            return masks_of_shard(self._native, self._model, self._plan.hub_shard)
         return self._native.share_masks(self._model, self._hub_share or 0.0)
 
     def masks_of(self, name: str) -> Masks:
         """What this worker holds: what its profile says, if that is what it was told to hold; else nothing."""
         profile, wanted = self._roster.profiles.get(name), self._plan.shard_of(name)
-        if profile is None or wanted is None or profile.shard != wanted:
-            return [(0, 0)] * len(self._native.shard_masks(self._model, *WHOLE))
-        return self._native.shard_masks(self._model, *wanted)
+        holds = None if profile is None or profile.shard != wanted else wanted
+        return masks_of_shard(self._native, self._model, holds)
 
     async def gather(self, wanted: int | None, waited: bool) -> None:
         """While workers come: share out once `wanted` are there or, without a number, when it was `waited` enough."""

@@ -86,7 +86,7 @@ def _plainly(error: ValueError | MemoryError | OSError) -> str:
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     # Here, and not at import, so that a Ctrl-C in the second that this takes on a Pi ends as any other.
-    from halo.cli import bench, calibrate, devices, doctor, generate, worker
+    from halo.cli import bench, calibrate, devices, doctor, generate, perplexity, worker
 
     halo = argparse.ArgumentParser(
         prog="halo",
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     )
     halo.add_argument("--version", action="version", version=f"halo {__version__}")
     commands = halo.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, worker, devices, doctor, calibrate, bench):
+    for command in (generate, worker, devices, doctor, calibrate, perplexity, bench):
         command.add(commands)
     return halo
 

@@ -16,13 +16,15 @@ from typing import Any
 from halo.cli.console import patience, say, table
 from halo.cli.options import Commands, add_model, command, within
 from halo.cli.progress import Progress
-from halo.limits import LIMITS
+from halo.limits import LIMITS, REORDERED_TYPES
 
 _WHAT = "learn which parts of a model matter for which token, into a sidecar file beside the model"
 _EXAMPLES = """\
   halo calibrate -m model.gguf                       writes model.halo.gguf
   halo calibrate -m model.gguf --text pages.txt      from text like yours, not from the one that comes with HALO
   halo calibrate -m model.gguf --evaluate other.txt  how well the sidecar ranks on text that it has not seen
+  halo calibrate -m model-f16.gguf --reorder hot-q4_0.gguf --type Q4_0
+                                                     also a model with its neurons ordered, and its sidecar
 
 Each layer's MLP is cut into groups of neurons. The sidecar says, for each group, what it gives on average, and how
 to predict from the layer's input how far it will be from that: what a cell may let be late for this token, and what
@@ -31,6 +33,10 @@ it must wait for. It fits one model file; another quantisation of the same model
 Text is read as UTF-8; a line <|endoftext|> separates documents. More text is better, up to some 16000 tokens. The
 text is read twice; TinyLlama 1.1B takes some minutes on two cores. Ctrl-C leaves a checkpoint beside the output
 (.part), and the same command goes on from there.
+
+--reorder also writes the model with the neurons of each MLP ordered hot to cold, so that its groups differ more in how
+much they matter: the same model for every program that reads GGUF. The source must be F32, F16, BF16 or Q8_0. The new
+file gets a sidecar of its own beside it.
 
 --evaluate prints, for each layer, Spearman's rank correlation with the true order of the groups (1: the very order,
 0: chance), of the predictor and of a static table, and which share of the true bottom quarter each of them finds.
@@ -43,6 +49,7 @@ _STAGES = {
     "fit": "2/3 how it depends on the input",
     "solve": "3/3 predictors of the layers",
 }
+_ORDERING, _WRITING = "ordering neurons", "writing the re-ordered model"
 _MEASURING = "measuring"
 
 
@@ -68,6 +75,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="G",
         help="for experiments: cut the MLP into at most G groups; such a sidecar is for --evaluate only",
     )
+    parser.add_argument("--reorder", type=Path, metavar="OUT.gguf", help="also write the model re-ordered hot to cold")
+    parser.add_argument("--type", choices=REORDERED_TYPES, help="of the re-ordered model (default: as the model is)")
     parser.add_argument("-t", "--threads", type=within("n_threads"), metavar="N", help="default: all cores")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(parser=parser)
@@ -80,6 +89,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.evaluate is not None and args.groups is not None:
         args.parser.error("--groups goes with calibration; --evaluate takes the grid of the sidecar")
+    if args.reorder is not None and (args.evaluate is not None or args.groups is not None):
+        args.parser.error("--reorder goes with neither --evaluate nor --groups")
+    if args.type is not None and args.reorder is None:
+        args.parser.error("--type is the type of the re-ordered model: give --reorder as well")
     model = Path(args.model or demo_model())
     output = args.output or sidecar_path(model)
     threads = args.threads or min(os.cpu_count() or 1, int(LIMITS["n_threads"].high))
@@ -88,31 +101,71 @@ def run(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int) -> int:
     from halo.model import open_model
-    from halo.predictor import Paused, Summary, builtin_text, calibrate, read_text
+    from halo.predictor import Paused, builtin_text, read_text, sidecar_path
+    from halo.predictor.reorder import check_source, check_target, neuron_order, write_reordered
 
     text = builtin_text() if args.text is None else read_text(args.text, args.tokens)
     with patience("opening the model"):
         model = open_model(path, mlp_groups=args.groups or int(LIMITS["mlp_groups"].high))
         pieces = _pieces(model, text, args.tokens)
+        if args.reorder is not None:
+            check_source(model)
+            check_target(model, args.reorder)
         model.native.load()
+    reports = []
     with _stop_softly() as stopped:
         try:
-            with Progress() as progress:
-                summary: Summary = calibrate(
-                    model,
-                    text,
-                    pieces,
-                    output,
-                    threads=threads,
-                    progress=lambda stage, done, total: progress(_STAGES[stage], done, total),
-                    stop=lambda: bool(stopped),
-                )
+            reports.append(_learn(model, text, pieces, output, threads, stopped))
+            if args.reorder is not None:
+                with Progress() as progress:
+                    order = neuron_order(
+                        model, pieces, threads=threads, progress=lambda n, of: progress(_ORDERING, n, of)
+                    )
+                    write_reordered(
+                        model,
+                        order,
+                        args.reorder,
+                        kind=args.type,
+                        threads=threads,
+                        progress=lambda n, of: progress(_WRITING, n, of),
+                    )
+                new = open_model(args.reorder)
+                new.native.load()
+                reports.append(_learn(new, text, pieces, sidecar_path(args.reorder), threads, stopped))
         except Paused:
-            say(f"stopped; the same command goes on from {output.name}.part")
+            say("stopped; the same command goes on from the checkpoint (.part) beside the sidecar")
             return 128 + stopped[0]
+    if args.json:
+        more = {} if args.reorder is None else {"reordered": reports[1]}
+        print(json.dumps({**reports[0], **more}))
+        return 0
+    for report in reports:
+        explained = report["explained"]
+        print(
+            f"{report['sidecar']}: {report['layers']} layers of {max(report['groups'])} groups, learned from "
+            f"{report['tokens']} tokens in {report['seconds']:.0f} s; the predictor explains "
+            f"{100 * sum(explained) / len(explained):.0f}% of what varies"
+        )
+    return 0
+
+
+def _learn(model: Any, text: Any, pieces: Any, output: Path, threads: int, stopped: list[int]) -> dict[str, Any]:
+    """Calibrate one model; returns what is told of it. Raises Paused where `stopped` says so."""
+    from halo.predictor import Summary, calibrate
+
+    with Progress() as progress:
+        summary: Summary = calibrate(
+            model,
+            text,
+            pieces,
+            output,
+            threads=threads,
+            progress=lambda stage, done, total: progress(_STAGES[stage], done, total),
+            stop=lambda: bool(stopped),
+        )
     tables = summary.sidecar.layers
-    report: dict[str, Any] = {
-        "model": str(path),
+    return {
+        "model": str(model.path),
         "sidecar": str(output),
         "layers": len(tables),
         "groups": [len(layer.bias) for layer in tables],
@@ -123,15 +176,6 @@ def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int)
         "resumed": summary.resumed,
         "explained": [round(share, 4) for share in summary.explained],
     }
-    if args.json:
-        print(json.dumps(report))
-        return 0
-    mean = sum(summary.explained) / len(summary.explained)
-    print(
-        f"{output}: {len(tables)} layers of {max(report['groups'])} groups, learned from {report['tokens']} tokens in "
-        f"{summary.seconds:.0f} s; the predictor explains {100 * mean:.0f}% of what varies"
-    )
-    return 0
 
 
 def _evaluate(args: argparse.Namespace, path: Path, sidecar: Path, threads: int) -> int:

@@ -15,6 +15,7 @@ from halo.cli.options import (
     add_cell,
     add_model,
     add_pace,
+    add_quality,
     add_sharing,
     broker_of,
     by_variable,
@@ -39,6 +40,7 @@ cell take part (without a number: all that are ready).
 --json tells what each device has computed, sent and received (the hub is the first), how often it was late and somebody
 else computed in its place ("late", "stand_ins"), how each worker was reached ("link": over udp or mqtt, round trip,
 loss each way), and why the text ends:
+"quality" says which one was used, and which share of the MLP's group results was late ("late_share").
 "finish" is "stop" (the model ended it), "length" (-n) or "context" (full; -c).
 """
 
@@ -70,6 +72,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "-t", "--threads", type=within("n_threads"), metavar="N", help="threads of this device (default: all cores)"
     )
     add_sharing(parser)
+    add_quality(parser)
     add_pace(parser, "the --pace of the workers that are started here")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
@@ -128,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
         plan=args.plan,
         hub_share=args.hub_share,
         residency=args.residency,
+        quality=args.quality,
+        sidecar=args.sidecar,
         log=log,
     )
     generation = Generation(options)
@@ -224,7 +229,17 @@ def _summary(report: dict[str, Any]) -> str:
         parts.append(f"sent {size(totals['bytes_sent'])}, received {size(totals['bytes_received'])}")
     shares = [f"{d['name']} {100 * d['share']:.0f}%" for d in report.get("devices", [])]
     halves = [", ".join(parts), *([shortened(shares)] if len(shares) > 1 else []), *_unusual_links(report)]
+    halves += _quality(report)
     return "; ".join(halves)
+
+
+def _quality(report: dict[str, Any]) -> list[str]:
+    """`quality balanced, 0.31% of the MLP late` where anything could be late."""
+    quality = report.get("quality")
+    if not quality or not quality["share"]:
+        return []
+    late = quality["late_share"]
+    return [f"quality {quality['level']}, {f'{100 * late:.2f}% of the MLP' if late else 'nothing'} late"]
 
 
 def does_not_pay(report: dict[str, Any]) -> bool:

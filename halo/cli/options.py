@@ -6,9 +6,11 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from halo.errors import BrokerError, CellError
 from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS
+from halo.quality import parse_quality
 
 Run = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse gives this type no public name
@@ -112,6 +114,33 @@ def add_sharing(parser: argparse.ArgumentParser, *, measuring: bool = False) -> 
         help="what the workers hold in memory; full: the whole model; shards: each a part of every layer, and this "
         "device reads what is missing from its file (full)",
     )
+
+
+def add_quality(parser: argparse.ArgumentParser) -> None:
+    """--quality and --sidecar."""
+    parser.add_argument(
+        "--quality",
+        type=quality,
+        metavar="Q",
+        help="how much of the MLP may be late where a worker cannot be relied on; exact: nothing, and the same text "
+        "whatever the network does; balanced: the 25%% that matter least for the token; fast: 50%%; or a share from 0 "
+        "to 1; late:SHARE, an experiment: that share always is (default: balanced with a sidecar, else exact)",
+    )
+    parser.add_argument(
+        "--sidecar",
+        type=Path,
+        metavar="FILE",
+        help="what halo calibrate has learned of the model (default: MODEL.halo.gguf beside it)",
+    )
+
+
+def quality(text: str) -> str:
+    """The type of --quality."""
+    try:
+        parse_quality(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def add_transport(parser: argparse.ArgumentParser, *, measuring: bool = False) -> None:

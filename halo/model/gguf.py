@@ -55,6 +55,9 @@ class GgufFile:
     tensors: dict[str, TensorInfo]
     identity: str  # SHA-256 of header and tensor table, 64 hex digits
     size: int
+    keys: tuple[int, int]  # number of metadata keys, and where they end in the file
+    header_end: int  # where the tensor table ends
+    start: int  # of the tensors' data
 
 
 class _Reader:
@@ -177,6 +180,7 @@ def read_gguf(path: Path) -> GgufFile:
         value = reader.value(kind)
         if value is not None:
             metadata[key] = value
+    keys = n_keys, reader.at
     table = _read_tensors(reader, n_tensors)
     identity = hashlib.sha256(memoryview(data)[: reader.at]).hexdigest()
     alignment = metadata.get("general.alignment", 32)
@@ -190,4 +194,4 @@ def read_gguf(path: Path) -> GgufFile:
         tensors[name] = TensorInfo(name, shape, kind, start + offset)
     if len(tensors) != len(table):
         raise reader.fail("two tensors have the same name")
-    return GgufFile(path, data, metadata, tensors, identity, len(data))
+    return GgufFile(path, data, metadata, tensors, identity, len(data), keys, reader.at, start)

@@ -1,4 +1,4 @@
-"""Writes a small GGUF file, version 3, little endian: metadata, and tensors of f32. All or nothing.
+"""Writes GGUF files, version 3, little endian: metadata and tensors of f32, or a copy of a file with one key more.
 
 Source: the GGUF specification (ggml repository, docs/gguf.md).
 """
@@ -9,9 +9,13 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from halo.files import whole
+from halo.model.gguf import GgufFile
 
 Value = str | int | float | list[int] | list[float]
 
@@ -55,15 +59,25 @@ def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Mapping[str, 
         header.append(struct.pack("<IQ", _F32, offset))
         offset += values.size * 4 + len(_padding(values.size * 4))
     head = b"".join(header)
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(head + _padding(len(head)))
-            for values in tensors.values():
-                data = np.ascontiguousarray(values, "<f4").tobytes()
-                file.write(data + _padding(len(data)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, temporary.open("wb") as file:
+        file.write(head + _padding(len(head)))
+        for values in tensors.values():
+            data = np.ascontiguousarray(values, "<f4").tobytes()
+            file.write(data + _padding(len(data)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def copy_header(source: GgufFile, file: BinaryIO, key: str, text: str) -> int:
+    """Write the header of `source` with this key added, up to where the tensors' data begins: their offsets stay.
+
+    Returns how much further into the file that data lies than in the source.
+    """
+    n_keys, end = source.keys
+    alignment = int(source.metadata.get("general.alignment", _ALIGNMENT))
+    added = _string(key) + _value(text)
+    head = bytearray(source.data[:end] + added + source.data[end : source.header_end])
+    struct.pack_into("<Q", head, 16, n_keys + 1)
+    head += bytes(-len(head) % alignment)
+    file.write(head)
+    return len(head) - source.start

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from halo.files import whole
 
 Arrays = list[NDArray[np.generic]]
 
@@ -25,15 +26,10 @@ class Place:
 
 def save(path: Path, key: str, place: Place, stages: list[Arrays]) -> None:
     """Write the arrays of the stages that were begun, all or nothing. `key` names the calibration."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
     head = json.dumps({"key": key, "place": [place.stage, place.piece, place.offset]})
     arrays = {f"a{i}": values for i, values in enumerate(_begun(stages, place.stage))}
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, head=np.array(head), **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, head=np.array(head), **arrays)
 
 
 def restore(path: Path, key: str, stages: list[Arrays]) -> Place | None:

@@ -17,10 +17,11 @@ from halo.errors import ModelError, SidecarError
 from halo.model import Model
 from halo.model.gguf import GgufFile, read_gguf
 from halo.model.gguf_write import Value, write_gguf
+from halo.quality import LEVELS
 
 ARCHITECTURE = "halo-sidecar"
 VERSION = 1
-QUALITY_SHARES = {"balanced": 0.25, "fast": 0.5}
+QUALITY_SHARES = {level: share for level, share in LEVELS.items() if share}
 """Share of a layer's groups that a quality level lets be late."""
 
 _F32 = 0  # ggml's number of the tensor type
@@ -166,6 +167,8 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise SidecarError(f"There is no sidecar {path}. Make it with `halo calibrate`.")
+        if not path.is_file():
+            raise SidecarError(f"{path} is no file, and so no sidecar.")
         try:
             self.file: GgufFile = read_gguf(path)
         except ModelError as error:

@@ -7,6 +7,7 @@
 #include "bindings/bindings.h"
 #include "engine/memory.h"
 #include "schedule/assigner.h"
+#include "schedule/placing.h"
 
 namespace halo {
 
@@ -92,10 +93,14 @@ void vec_dots(uintptr_t function, int n, const py::buffer& w, const py::buffer& 
 }
 
 // Microseconds that one assignment takes on average: one sync after the other, over two layers' worth of parts, each
-// with the next of the situations.
-double time_assign(Assigner& assigner, int groups, const std::vector<std::vector<Candidate>>& situations, int times) {
+// with the next of the situations. With `scores` groups are placed by them.
+double time_assign(Assigner& assigner, int groups, const std::vector<std::vector<Candidate>>& situations, int times,
+                   const std::vector<float>& scores) {
   if (situations.empty() || times < 1 || groups < 1 || groups > kMaxGroups) {
     throw std::invalid_argument("expected situations, times and 1 to 64 groups");
+  }
+  if (!scores.empty() && scores.size() != static_cast<size_t>(groups)) {
+    throw std::invalid_argument("expected a score for each group");
   }
   for (const auto& s : situations) {
     if (s.empty()) throw std::invalid_argument("there is no hub");
@@ -105,7 +110,9 @@ double time_assign(Assigner& assigner, int groups, const std::vector<std::vector
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < times; ++i) {
     const Part part = i % 2 == 0 ? Part::Attention : Part::Mlp;
-    assigner.assign({i / 2 % 2, part, groups, 1}, situations[i % situations.size()], masks);
+    const std::vector<Candidate>& candidates = situations[i % situations.size()];
+    assigner.assign({i / 2 % 2, part, groups, 1}, candidates, masks);
+    if (!scores.empty() && any_unreliable(candidates)) place(scores.data(), groups, candidates, masks);
   }
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / times;
 }
@@ -119,7 +126,8 @@ void bind_bench(py::module_& m) {
   m.def("vec_dots", &vec_dots, py::arg("function"), py::arg("n"), py::arg("w"), py::arg("x"), py::arg("y").noconvert(),
         "Calls a ggml_vec_dot_t at this address for every row of w and of x.");
   m.def("time_assign", &time_assign, py::arg("assigner"), py::arg("groups"), py::arg("situations"), py::arg("times"),
-        "Microseconds of one assignment, with one list of candidates after the other.");
+        py::arg("scores") = std::vector<float>(),
+        "Microseconds of one assignment, with one list of candidates after the other; with scores, groups are placed.");
 }
 
 }  // namespace halo

@@ -13,8 +13,10 @@
 
 #include "engine/exchange.h"
 #include "engine/groups.h"
+#include "engine/lateness.h"
 #include "engine/model.h"
 #include "engine/pace.h"
+#include "predictor/significance.h"
 #include "wire/channel.h"
 #include "wire/message.h"
 
@@ -32,6 +34,7 @@ void bind_bench(py::module_& m);
 void bind_channel(py::module_& m);
 void bind_schedule(py::module_& m);
 void bind_predictor(py::module_& m);
+void bind_tolerance(py::module_& m);
 
 // name -> (ggml type, rows, columns, byte offset in the file)
 using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;
@@ -48,6 +51,16 @@ class TensorFinder {
   size_t size_;
   const TensorTable& table_;
 };
+
+// By layer: mean (groups, d), predictor (groups, d), bias (groups), significance (groups); f32
+using TableArrays = std::vector<std::tuple<py::array, py::array, py::array, py::array>>;
+
+// Copies them; throws std::invalid_argument for types and shapes that do not fit each other.
+SidecarTables sidecar_tables(const TableArrays& arrays);
+
+// Throws std::invalid_argument.
+Lateness lateness(double probability, uint64_t seed, double fade_syncs, int devices, const std::string& drop,
+                  bool any_group);
 
 // (attention mask, MLP mask) of each layer
 using Masks = std::vector<std::pair<uint64_t, uint64_t>>;

@@ -49,11 +49,21 @@ py::dict engine_stats(const Engine& engine) {
   d["syncs"] = own.syncs;
   d["range_repeats"] = own.range_repeats;
   d["stand_ins"] = own.stand_ins;
+  d["choose_us"] = own.choose_us;
   d["re_requests"] = shared.re_requests;
   d["fall_backs"] = shared.fall_backs;
   d["late_duplicates"] = shared.late_duplicates;
   d["bad_messages"] = shared.bad_messages;
   d["devices"] = devices;
+  py::dict tolerance;
+  tolerance["mlp_groups"] = own.tolerance.groups;
+  tolerance["tolerant_groups"] = own.tolerance.tolerant;
+  tolerance["late_groups"] = own.tolerance.late;
+  tolerance["corrected_groups"] = own.tolerance.corrected;
+  tolerance["forced_groups"] = own.tolerance.forced;
+  tolerance["late_weight"] = own.tolerance.late_weight;
+  tolerance["mlp_syncs"] = own.tolerance.syncs;
+  d["tolerance"] = tolerance;
   return d;
 }
 
@@ -81,6 +91,8 @@ py::dict device_dict(const DeviceCounters& c) {
   d["late_requests"] = std::accumulate(c.late.begin(), c.late.end(), uint64_t{0});
   d["stand_ins"] = c.stand_ins;
   d["never"] = c.never;
+  d["tolerant"] = c.tolerant;
+  d["filled"] = c.filled;
   d["probations"] = c.probations;
   d["filled_rows"] = c.filled_rows;
   d["took_us"] = c.took_us;
@@ -116,6 +128,21 @@ void bind_engine(py::module_& m) {
           py::arg("plan"), py::arg("hub_share") = py::none(), py::arg("seed") = 0,
           "auto: all devices finish together; even: equal shares, the hub's is as given or a worker's; random: for "
           "tests.")
+      .def(
+          "set_tolerance",
+          [](Engine& e, const std::optional<TableArrays>& tables) {
+            e.set_tolerance(tables ? std::optional(sidecar_tables(*tables)) : std::nullopt);
+          },
+          py::arg("tables").none(true), "A sidecar's tables, by layer; the quality is exact until set_quality.")
+      .def("set_quality", &Engine::set_quality, py::arg("share"), py::arg("planned") = false,
+           "The share of MLP groups that may be late; planned: they always are.")
+      .def(
+          "inject_lateness",
+          [](Engine& e, double probability, uint64_t seed, double fade_syncs, int devices, const std::string& drop,
+             bool any_group) { e.inject(lateness(probability, seed, fade_syncs, devices, drop, any_group)); },
+          py::arg("probability"), py::arg("seed") = 0, py::arg("fade_syncs") = 0.0, py::arg("devices") = 4,
+          py::arg("drop") = "correct", py::arg("any_group") = false,
+          "Lets groups of the hub's own be late in relaxed syncs, as if other devices had them.")
       .def(
           "pace",
           [](Engine& e, int per_request_us, int per_group_us) { set_pace(e.pace(), per_request_us, per_group_us); },

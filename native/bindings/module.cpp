@@ -67,6 +67,7 @@ PYBIND11_MODULE(_native, m) {
   halo::bind_errors(m);
   halo::bind_model(m);
   halo::bind_predictor(m);
+  halo::bind_tolerance(m);
   halo::bind_engine(m);
   halo::bind_wire(m);
   halo::bind_kernels(m);

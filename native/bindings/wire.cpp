@@ -180,15 +180,16 @@ void bind_relay(py::module_& m) {
   py::class_<Relay, std::shared_ptr<Relay>>(
       m, "Relay", "The exchange with workers that come and go, whose MQTT messages Python carries.")
       .def(py::init([](uint64_t session, py::function post, size_t max_message, std::optional<double> re_request_s,
-                       double patience_s, bool stand_ins) {
+                       double patience_s, bool stand_ins, bool correct) {
              if (max_message < 1024) throw std::invalid_argument("max_message must be at least 1024");
              auto relay = std::make_shared<PyRelay>(session, python_post(std::move(post)),
-                                                    RelayOptions{max_message, re_request_s, patience_s, stand_ins});
+                                                    RelayOptions{max_message, re_request_s, patience_s, stand_ins, correct});
              relay->session_number = session;
              return std::shared_ptr<Relay>(std::move(relay));
            }),
            py::arg("session"), py::arg("post"), py::kw_only(), py::arg("max_message") = 65536,
-           py::arg("re_request_s") = std::nullopt, py::arg("patience_s") = 4.0, py::arg("stand_ins") = true)
+           py::arg("re_request_s") = std::nullopt, py::arg("patience_s") = 4.0, py::arg("stand_ins") = true,
+           py::arg("correct") = true)
       .def(
           "open_datagrams",
           [](Relay& r, const KeyPair& own, bool only) {

@@ -1,5 +1,5 @@
 // A token's way, as in DESIGN: embed; per layer two syncs, each of them normed input -> groups here and elsewhere
-// -> residual; then the head.
+// -> residual; then the head. What relaxed syncs do besides is in relaxed.cpp.
 #include "engine/engine.h"
 
 #include <algorithm>
@@ -20,10 +20,6 @@ constexpr int kMaxRangeRepeats = 24;
 
 void require(bool ok, const std::string& what) {
   if (!ok) throw std::invalid_argument(what);
-}
-
-Error not_finite(int layer) {
-  return Error("layer " + std::to_string(layer) + " gives values that are not finite: the model file may be damaged");
 }
 
 // Limits how often a poll that is dear (it may take Python's lock) is made.
@@ -50,6 +46,10 @@ class Throttle {
 Engine::Engine(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads, PartialFormat partials)
     : device_(std::move(model), n_ctx, n_slots, threads), partials_(partials), slots_(n_slots) {}
 
+Error Engine::not_finite(int layer) {
+  return Error("layer " + std::to_string(layer) + " gives values that are not finite: the model file may be damaged");
+}
+
 void Engine::check_forward(int slot, const int32_t* tokens, int n) const {
   require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");
   require(n > 0, "forward needs at least one token");
@@ -65,6 +65,7 @@ void Engine::check_forward(int slot, const int32_t* tokens, int n) const {
 void Engine::forward(int slot, const int32_t* tokens, int n, bool all_logits, float* logits, const Poll& poll) {
   check_forward(slot, tokens, n);
   cancelled_ = false;
+  single_ = n == 1;
   Throttle throttled(poll);
   const Poll check = [&] {
     if (cancelled_) throw Interrupted();
@@ -169,18 +170,22 @@ void Engine::sync(SyncInput in, const Poll& poll) {
                   spec().d, layer.groups(in.part),
                   0,        {},
                   &speed_,  device_.model().residency->resident(in.layer, in.part)};
+  scatter.relaxed = relaxes(in);
   assign(in, scatter);
+  lateness_.tick();
+  const uint64_t drawn = scatter.relaxed ? draw_late(scatter) : 0, own = masks_[0] & ~drawn;
+  uint64_t filled = 0;  // groups whose means are to be added
   for (int repeat = 0;; ++repeat) {
     poll();
     scatter.sync = sync_++;
     if (exchange_) exchange_->scatter(scatter);
-    compute_own(in, masks_[0], sum_);
+    compute_own(in, own, sum_);
     if (!sum_.finite()) throw not_finite(in.layer);
-    if (masks_[0] == 0) {  // nothing of its own: the sum still starts here
+    if (own == 0) {  // nothing of its own: the sum still starts here
       sum_.fixed.assign(in.format == PartialFormat::Fixed ? size_t(in.rows) * spec().d : 0, 0);
       sum_.f32.assign(in.format == PartialFormat::Fixed ? 0 : size_t(in.rows) * spec().d, 0.0f);
     }
-    if (exchange_) gather(in, poll);
+    if (exchange_) filled = gather(in, poll);
     if (sum_.in_range()) break;
     if (repeat == kMaxRangeRepeats) throw not_finite(in.layer);
     count([](EngineCounters& c) { ++c.range_repeats; });
@@ -191,9 +196,10 @@ void Engine::sync(SyncInput in, const Poll& poll) {
   count([&](EngineCounters& c) {
     ++c.syncs;
     ++c.requests;
-    c.group_results += uint64_t(in.rows) * __builtin_popcountll(masks_[0]);
+    c.group_results += uint64_t(in.rows) * __builtin_popcountll(own);
   });
   add_to_residual(in.rows);
+  settle(scatter, filled, drawn);
 }
 
 // Sets masks_ and the scatter's masks.
@@ -203,12 +209,21 @@ void Engine::assign(const SyncInput& in, Scatter& scatter) {
   candidates_[0].takes = true;
   candidates_[0].start_us = speed_.start_us(kind);
   candidates_[0].group_us = speed_.group_us(kind);
-  candidates_[0].resident = scatter.hub_resident;
+  candidates_[0].resident = device_.model().residency->planned(in.layer, in.part);
   if (exchange_) exchange_->survey(scatter, candidates_);
+  if (scatter.relaxed) {
+    assign_relaxed(scatter);
+  } else {
+    assign_groups(scatter);
+  }
+  scatter.masks.assign(masks_.begin() + 1, masks_.end());
+}
+
+void Engine::assign_groups(const Scatter& scatter) {
+  const SyncInput& in = *scatter.input;
   masks_.resize(candidates_.size());
   assigner_->assign({in.layer, in.part, scatter.groups, in.rows}, candidates_, masks_);
   if (exchange_ && assigner_->leaves_out()) try_one(scatter);
-  scatter.masks.assign(masks_.begin() + 1, masks_.end());
 }
 
 // A device that has been left out for long gets one of the hub's groups, for it may have become faster.
@@ -232,27 +247,34 @@ void Engine::compute_own(const SyncInput& in, uint64_t mask, Partial& out) {
   speed_.sample(kind_of(in.part, in.rows), __builtin_popcountll(mask), took.count());
 }
 
-// Computes what is overdue, and adds up. Whoever answers with values that are not finite has either failed, or computed
-// what a damaged model gives: then the hub, which has every weight, gets the same.
-void Engine::gather(const SyncInput& in, const Poll& poll) {
+// Computes what is overdue, and adds up; returns the groups whose means are missing in the sum. Whoever answers with
+// values that are not finite has either failed, or computed what a damaged model gives: then the hub, which has every
+// weight, gets the same.
+uint64_t Engine::gather(const SyncInput& in, const Poll& poll) {
   exchange_->back_fill(in.slot, static_cast<int>(in.positions[0]),
                        [&](const CacheRows& at, uint8_t* out) { device_.copy_rows(at, out); });
-  while (const auto late = exchange_->await(poll)) {
+  while (const auto late = exchange_->await(poll)) stand_in(in, *late);
+  return exchange_->collect(sum_);
+}
+
+void Engine::stand_in(const SyncInput& in, const Overdue& late) {
+  Partial result;
+  if (late.carried) {
+    compute_kept(late.mask, result);
+  } else {
     SyncInput part = in;
-    part.rows = late->rows;
-    part.positions += late->first;
-    part.exponents += late->first;
-    part.h += late->first * in.h_stride;
-    Partial result;
-    compute_own(part, late->mask, result);
+    part.rows = late.rows;
+    part.positions += late.first;
+    part.exponents += late.first;
+    part.h += late.first * in.h_stride;
+    compute_own(part, late.mask, result);
     if (!result.finite()) throw not_finite(in.layer);
-    const bool counts = exchange_->stand_in(*late, std::move(result));
-    count([&](EngineCounters& c) {
-      ++c.stand_ins;
-      if (counts) c.group_results += uint64_t(late->rows) * __builtin_popcountll(late->mask);
-    });
   }
-  exchange_->collect(sum_);
+  const bool counts = exchange_->stand_in(late, std::move(result));
+  count([&](EngineCounters& c) {
+    ++c.stand_ins;
+    if (counts) c.group_results += uint64_t(late.rows) * __builtin_popcountll(late.mask);
+  });
 }
 
 void Engine::add_to_residual(int rows) {
@@ -290,6 +312,7 @@ void Engine::roll_back(int slot) {
   s.base = s.confirmed ? end : std::min(s.base, end);
   s.confirmed = false;
   ++s.epoch;
+  kept_ = Kept();
   if (exchange_) exchange_->roll_back(slot, s.epoch, end);
 }
 

@@ -5,18 +5,34 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/device.h"
+#include "engine/error.h"
 #include "engine/exchange.h"
+#include "engine/lateness.h"
 #include "engine/pace.h"
+#include "engine/tolerance.h"
 #include "schedule/assigner.h"
 #include "schedule/speed.h"
 
 namespace halo {
 
+// MLP group results of calls with a single token, without those of empty groups.
+struct ToleranceCounters {
+  uint64_t groups = 0, tolerant = 0;  // of all layers; of them, those that might have been late
+  uint64_t late = 0, corrected = 0;   // not in their own sync; of them, those that came in the next one
+  uint64_t forced = 0;                // tolerant only because nobody reliable holds them
+  double late_weight = 0;             // of the late ones, each layer's groups weighing 1 together (Tolerance::weight)
+  uint64_t syncs = 0;                 // of MLPs: what all groups weigh
+};
+
 struct EngineCounters {
   uint64_t tokens = 0, syncs = 0, range_repeats = 0;
+  ToleranceCounters tolerance;
+  double choose_us = 0;                      // spent on predicting, and choosing what may be late
   uint64_t group_results = 0, requests = 0;  // the hub's own, what it stood in for included
   uint64_t stand_ins = 0;                    // requests of others that it computed
 };
@@ -42,6 +58,15 @@ class Engine {
   // Shows what the hub's own MLP groups give to this observer; null: to nobody. Not while forward runs.
   void observe(std::shared_ptr<Observer> observer) { device_.observe(std::move(observer)); }
 
+  // Quality below exact, and injected lateness: from the next token on. Not while forward runs.
+  //
+  // What is known of the model's groups (none: nothing), checked against it; the quality is exact until `set_quality`.
+  void set_tolerance(std::optional<SidecarTables> tables);
+  // Lets this share of the MLP groups be late, in the calls with a single token. Throws std::invalid_argument beyond 0
+  // to 1, and above 0 without tables.
+  void set_quality(double share, bool planned);
+  void inject(Lateness lateness) { lateness_ = std::move(lateness); }
+
   // Of the hub's own part of a sync, for measurements; at any time, from any thread.
   Pace& pace() { return pace_; }
 
@@ -58,7 +83,15 @@ class Engine {
     uint32_t base = 0;       // the position from which the epoch is new
     bool confirmed = false;  // every device has entered the epoch
   };
+  // The input of a relaxed sync from which something is late, until the next sync.
+  struct Kept {
+    SyncInput in;
+    uint32_t position = 0;
+    std::vector<uint8_t> h;
+    uint64_t late = 0;  // groups that are to be computed then
+  };
 
+  static Error not_finite(int layer);
   void check_forward(int slot, const int32_t* tokens, int n) const;
   void batch(int slot, const int32_t* tokens, int rows, float* logits, int logit_rows, const Poll& poll);
   void embed(const int32_t* tokens, int rows);
@@ -66,13 +99,26 @@ class Engine {
   void encode(const float* weight, Type format, int rows);
   void sync(SyncInput in, const Poll& poll);
   void assign(const SyncInput& in, Scatter& scatter);
+  void assign_groups(const Scatter& scatter);
   void try_one(const Scatter& scatter);
   void compute_own(const SyncInput& in, uint64_t mask, Partial& out);
-  void gather(const SyncInput& in, const Poll& poll);
+  uint64_t gather(const SyncInput& in, const Poll& poll);
+  void stand_in(const SyncInput& in, const Overdue& late);
   void choose_exponents(const SyncInput& in);
   void add_to_residual(int rows);
   void head(int rows, float* logits, int logit_rows);
   void roll_back(int slot);
+
+  // Relaxed syncs: relaxed.cpp.
+  bool relaxes(const SyncInput& in) const;
+  void assign_relaxed(Scatter& scatter);
+  uint64_t choose(int layer);
+  uint64_t draw_late(const Scatter& scatter);
+  void settle(const Scatter& scatter, uint64_t filled, uint64_t drawn);
+  void keep(const SyncInput& in, uint64_t late);
+  void compute_kept(uint64_t mask, Partial& out);
+  void correct(uint64_t mask, const float* values);
+  void count_settled(const Scatter& scatter, uint64_t late);
   template <typename F>
   void count(F add) {
     const std::lock_guard<std::mutex> lock(counting_);
@@ -92,6 +138,13 @@ class Engine {
   mutable std::mutex counting_;
   EngineCounters counters_;
   uint32_t sync_ = 0;  // running number
+
+  std::unique_ptr<Tolerance> tolerance_;  // null without tables
+  Lateness lateness_;
+  bool single_ = false;    // this call has one token
+  uint64_t tolerant_ = 0;  // groups of the present sync that may be late
+  uint64_t forced_ = 0;    // of them, those that only unreliable devices hold, and that were not chosen
+  Kept kept_;
 
   std::vector<float> x_;             // (rows, d) the residual stream
   std::vector<float> normed_;        // (d)

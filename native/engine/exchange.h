@@ -24,6 +24,7 @@ struct DeviceCounters {
   std::array<uint64_t, kLateMs.size() + 1> late{};  // answers after their deadline, by how much
   uint64_t stand_ins = 0;                           // its requests that somebody else had to compute
   uint64_t never = 0;                               // and those of them that it never answered
+  uint64_t tolerant = 0, filled = 0;                // its requests that could be late; and for which means were added
   uint64_t probations = 0;
   uint64_t filled_rows = 0;         // cache rows that were copied to it
   double took_us = 0, link_us = 0;  // smoothed: a request's time there, and on the way there and back

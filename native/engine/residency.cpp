@@ -154,6 +154,7 @@ void Residency::load(const std::vector<LayerMasks>& masks, bool output, const Pr
   for (size_t i = 0; i < regions_.size(); ++i) {
     const uint64_t mask = masks[i / 2].of(i % 2 == 0 ? Part::Attention : Part::Mlp);
     all_groups &= static_cast<size_t>(__builtin_popcountll(mask)) == regions_[i]->groups.size();
+    regions_[i]->planned.fetch_or(mask, std::memory_order_relaxed);
     add(*regions_[i], mask);
   }
   if (all_groups) memory_.use_huge_pages(output ? memory_.begin() : layers_begin_, memory_.taken());
@@ -173,6 +174,7 @@ void Residency::forget() {
   for (const auto& region : regions_) regions.push_back(region.get());
   for (Region* region : regions) {
     region->resident = 0;
+    region->planned = 0;
     region->begun = false;
   }
   for (Matrix* m : all()) m->packed = false;

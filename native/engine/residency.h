@@ -30,6 +30,10 @@ class Residency {
   void ensure_output() { ensure(output_, 0); }  // the head, which the hub alone computes
 
   uint64_t resident(int layer, Part part) const { return of(layer, part).resident.load(std::memory_order_acquire); }
+  // Of these, what `load` was asked for: the rest was read to compute it once, which makes nobody its holder.
+  uint64_t planned(int layer, Part part) const {
+    return resident(layer, part) & of(layer, part).planned.load(std::memory_order_relaxed);
+  }
 
   // Ensures the groups of `masks`, one entry a layer, and with `output` the head. What `progress` throws stops it
   // between two groups; those before it stay.
@@ -50,11 +54,12 @@ class Residency {
   using Group = std::vector<Matrix>;
   struct Region {  // a part of a layer
     std::atomic<uint64_t> resident{0};
-    std::atomic<bool> begun{false};  // what all groups need is there
-    std::mutex mutex;                // held to pack; guards the matrices' marks
-    Group always;                    // k and v; the head
-    std::vector<Group> groups;       // q and o; gate, up and down
-    std::vector<Tensor> file;        // what is read to pack them
+    std::atomic<uint64_t> planned{0};  // asked of `load`, in memory or not yet
+    std::atomic<bool> begun{false};    // what all groups need is there
+    std::mutex mutex;                  // held to pack; guards the matrices' marks
+    Group always;                      // k and v; the head
+    std::vector<Group> groups;         // q and o; gate, up and down
+    std::vector<Tensor> file;          // what is read to pack them
 
     // One load, which orders what was packed before it is read.
     bool has(uint64_t mask) const {

@@ -61,9 +61,10 @@ void BalancedAssigner::look(const Question& q, const std::vector<Candidate>& can
     const Candidate& c = candidates[i];
     const uint64_t may = c.resident & all;
     if (i > 0 && (!c.takes || may == 0)) continue;
-    const double group = time_of(c.group_us, kLeastGroup);
-    devices_.push_back(
-        {time_of(c.start_us, 0), group, 1 / group, i == 0 ? 0 : time_of(c.cost_us, 0), may, static_cast<int>(i)});
+    // Nobody waits for what may be late: it takes no time.
+    const double group = c.unstable ? kLeastGroup : time_of(c.group_us, kLeastGroup);
+    const double start = c.unstable ? 0 : time_of(c.start_us, 0);
+    devices_.push_back({start, group, 1 / group, i == 0 ? 0 : time_of(c.cost_us, 0), may, static_cast<int>(i)});
     if (i > 0) held |= may;
   }
   devices_[0].may |= all & ~held;

@@ -54,7 +54,10 @@ class Conduct {
     if (standing_ != Standing::Expelled) enter(Standing::Gone, now_us);
   }
   void came_back(double now_us) {
-    if (standing_ != Standing::Gone) return;
+    if (standing_ == Standing::Gone) on_trial(now_us);
+  }
+  // Whoever comes while others work is waited for once it has answered anything.
+  void on_trial(double now_us) {
     enter(Standing::Probation, now_us);
     needed_ = 1;
   }

@@ -162,6 +162,7 @@ void run_models() {
     alone(model);
     calibrated(model);
     partly(types);
+    run_relaxed(types);
     std::vector<Bytes> seen;
     shared(model, PartialFormat::Fixed, false, seen);
     shared(model, PartialFormat::F32, false, seen);

@@ -68,13 +68,13 @@ Bounds groups_of(int step, int total) {
 
 }  // namespace
 
-std::shared_ptr<Model> tiny_model(const Types& types) {
+std::shared_ptr<Model> tiny_model(const Types& types, int layers) {
   auto model = std::make_shared<Model>();
   auto buffers = std::make_shared<Buffers>();
   const bool wide = std::max({info(types.qkv).block, info(types.o).block, info(types.gate_up).block,
                               info(types.down).block, info(types.head).block}) == 256;
   Spec& s = model->spec;
-  s.layers = 2;
+  s.layers = layers;
   s.heads = 4;
   s.kv_heads = 2;
   s.head_dim = wide ? 128 : 16;
@@ -105,6 +105,25 @@ std::shared_ptr<Model> tiny_model(const Types& types) {
   model->finish();
   model->lay_out(kernels(), false);
   return model;
+}
+
+SidecarTables random_tables(const Model& model) {
+  SidecarTables tables;
+  tables.d = model.spec.d;
+  const auto drawn_values = [](size_t n) {
+    const auto values = floats(n);
+    return std::vector<float>(values.get(), values.get() + n);
+  };
+  for (const Layer& l : model.layers) {
+    SidecarTables::Layer& layer = tables.layers.emplace_back();
+    layer.groups = l.groups(Part::Mlp);
+    const size_t n = layer.groups;
+    layer.mean = drawn_values(n * tables.d);
+    layer.predictor = drawn_values(n * tables.d);
+    layer.bias = drawn_values(n);
+    layer.significance.assign(n, 1.0f);
+  }
+  return tables;
 }
 
 }  // namespace sanitized

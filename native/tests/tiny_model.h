@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "predictor/significance.h"
 
 namespace halo {
 namespace sanitized {
@@ -14,9 +15,15 @@ struct Types {
   Type qkv, o, gate_up, down, head;
 };
 
-// Two layers, four query heads on two KV heads, random weights of about unit scale, packed for `kernels()`. A group
-// is one block of weights wide.
-std::shared_ptr<Model> tiny_model(const Types& types);
+// Four query heads on two KV heads, random weights of about unit scale, packed for `kernels()`. A group is one block of
+// weights wide.
+std::shared_ptr<Model> tiny_model(const Types& types, int layers = 2);
+
+// A sidecar of such a model that knows nothing.
+SidecarTables random_tables(const Model& model);
+
+// Relaxed syncs of such a model.
+void run_relaxed(const Types& types);
 
 }  // namespace sanitized
 }  // namespace halo

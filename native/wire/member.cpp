@@ -11,7 +11,9 @@ constexpr size_t kMostOwed = 512;
 constexpr Micros kInputLost = 300'000;  // at least; then the rows are copied instead
 constexpr Micros kNever = 10'000'000;   // then an answer is not expected any more
 constexpr Micros kSilence = 1'000'000;  // after which a worker counts as away
+constexpr int kResting = 1024;          // syncs in a row without groups after which it is told no more inputs
 constexpr double kLinkGain = 1.0 / 16;
+constexpr double kRise = 1.0 / 64, kFall = 1.0 / 1024;  // of lateness: seen at once, and forgotten slowly
 
 // Whether it brings rows of a cache: an attention input, or copies of them.
 bool holds_rows(const Request& r) {
@@ -85,6 +87,26 @@ void Member::late(const Request& r, Micros now) {
   ++counters.late[bucket - kLateMs.begin()];
 }
 
+void Member::miss(Request& r, Micros now) {
+  conduct.missed(static_cast<double>(now));
+  if (!r.missed) lateness += kRise * (1 - lateness);
+  r.missed = true;
+}
+
+void Member::credit(Request& r, Micros now) {
+  const bool is_late = r.header.mask != 0 && now > r.soft;
+  if (is_late && !r.missed && !r.unwaited) {  // who alone holds the groups has been waited for longer
+    miss(r, now);
+  } else {
+    conduct.answered(static_cast<double>(now));
+  }
+  if (is_late) {
+    late(r, now);
+  } else if (r.header.mask != 0) {
+    lateness -= kFall * lateness;
+  }
+}
+
 void Member::acknowledge(const Request& r, uint32_t epoch) {
   if (!holds_rows(r) || r.header.epoch != epoch) return;
   caches[r.header.slot].acknowledged(r.header.layer, static_cast<int>(r.position), r.header.rows);
@@ -103,5 +125,7 @@ bool Member::may_answer_over_mqtt() const {
   if (peer < 0 || (fill && fill->mqtt)) return true;
   return std::any_of(owed.begin(), owed.end(), [](const Request& r) { return r.mqtt; });
 }
+
+bool Member::rests() const { return unused > kResting && conduct.standing() == Standing::Stable; }
 
 }  // namespace halo

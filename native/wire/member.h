@@ -27,7 +27,7 @@ struct Member;
 
 // What one worker is asked in one sync.
 struct Request {
-  enum class State : uint8_t { Waiting, Overdue, Answered, StoodIn };
+  enum class State : uint8_t { Waiting, Overdue, Answered, StoodIn };  // a tolerant one that is overdue gets its mean
 
   Header header;
   std::shared_ptr<Member> member;
@@ -38,6 +38,7 @@ struct Request {
   Micros asked_last = 0;
   int times = 1;            // asked
   double predicted_us = 0;  // from asking to the answer
+  double stand_in_us = 0;   // what the hub would take for the same
   Micros soft = INT64_MAX;  // who answers later has missed it
   Micros deadline = 0;      // then somebody stands in: later than that, where only a disk has the groups
   bool alone = false;       // the worker had nothing else to do
@@ -47,6 +48,10 @@ struct Request {
   bool needless = false;    // to have asked it more than once
   bool given_up = false;    // its input may be lost
   bool settled = false;     // no answer is to come any more, although none could be used
+  bool tolerant = false;    // the answer may come in the next round
+  bool unwaited = false;    // and is not waited for in its own
+  bool missed = false;      // its soft deadline has passed, and that was held against the worker
+  bool carried = false;     // its own round is over
   State state = State::Waiting;
   Bytes message;  // to ask again
   Bytes answer;
@@ -81,10 +86,16 @@ struct Member {
   // An answer to `request` has come: what it teaches. The counters of late answers are `late`'s.
   void learn(const Request& request, const Header& answer, Micros now);
   void late(const Request& request, Micros now);
+  // The soft deadline of a request has passed without an answer.
+  void miss(Request& request, Micros now);
+  // A usable answer has come, at `now`.
+  void credit(Request& request, Micros now);
   // The rows that a request brings are in its cache.
   void acknowledge(const Request& request, uint32_t epoch);
   void roll_back(int slot, uint32_t base);
   bool may_answer_over_mqtt() const;
+  // Whether it has had nothing to do for so long that it is not worth telling the inputs.
+  bool rests() const;
 
   const int number;
   int peer = -1;  // of the endpoint; none: MQTT only
@@ -111,6 +122,7 @@ struct Member {
   Micros probed = 0;                  // when it was sent something although it is away
   int unused = 0;                     // syncs in a row for which it could have had groups and had none
   bool tried = false;                 // its next groups are there to measure it
+  double lateness = 0;                // share of its requests that missed their deadlines, smoothed
   int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter
   bool known = false, takes = false;

@@ -16,7 +16,7 @@ inline constexpr uint8_t kProtocol = 3;
 enum class Kind : uint8_t { Request = 1, Partial = 2, Probe = 3, Echo = 4, Fill = 5, Filled = 6 };
 // Passed: the hub has gone on to later syncs; an attention input has been kept, nothing else was computed.
 enum class Status : uint8_t { Ok = 0, Range = 1, Computing = 2, Refused = 3, Passed = 4 };
-enum Flags : uint8_t { kResend = 1 };  // bit 1 is reserved for the class of tolerant requests
+enum Flags : uint8_t { kResend = 1, kTolerant = 2 };  // sent again; the answer may be late
 
 // Little endian, 64 bytes, first in every message.
 struct Header {

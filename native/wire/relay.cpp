@@ -19,7 +19,6 @@ constexpr Micros kHardDeadline = 400'000;  // beyond the soft one, where the hub
 constexpr Micros kProbeEvery = 250'000;    // what a worker is sent while it is away, or far behind
 constexpr size_t kBacklog = 64;            // unanswered requests with which it is: its cache is filled later
 constexpr int kLeftOut = 64;               // syncs in a row without groups after which a worker is tried now and then
-constexpr int kResting = 1024;             // and after which it is told no more inputs: they would be sent for nothing
 constexpr Micros kTryEvery = 250'000;      // at least; a hundred times what it takes, where that is more
 constexpr Micros kIdle = 500'000;          // without a sync: then silence means nothing
 constexpr double kUnknown = 50'000;        // what a worker is given that has never answered
@@ -28,7 +27,6 @@ constexpr double kSlowUs = 500;            // and by at least so much
 constexpr double kUseless = 8;             // times what the hub takes, and so much more: even plans leave it out
 constexpr double kUselessUs = 50'000;
 constexpr double kLongestWait = 1e6;  // for a critical answer that others can give, whatever was predicted
-constexpr size_t kFillBytes = 32768;
 
 int rows_per_message(const Scatter& s, size_t max_message) {
   const size_t row_out = row_bytes(s.input_format, s.d) + sizeof(RequestRow);
@@ -44,9 +42,6 @@ uint64_t holds(const Member& m, int layer, Part part) {
   if (layer >= static_cast<int>(m.resident.size())) return 0;
   return m.resident[layer].of(part);
 }
-
-// Whether a worker has had nothing to do for so long that it is not worth telling the inputs.
-bool rests(const Member& m) { return m.unused > kResting && m.conduct.standing() == Standing::Stable; }
 
 // Whether a worker is now much slower than it usually is, by more than what is noise on a short request; or, with its
 // link, so much slower than the hub that it is of no use.
@@ -113,7 +108,8 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
   const bool was_idle = now - last_scatter_ > kIdle;
   const int kind = kind_of(in.part, in.rows), first = static_cast<int>(in.positions[0]);
   const size_t begin = candidates.size();
-  uint64_t held = s.hub_resident;  // by anybody who can be relied on
+  // By anybody who can be relied on. Where answers may be late, what the hub has read to stand in does not count.
+  uint64_t held = s.relaxed ? candidates.front().resident : s.hub_resident;
   taking_ = members_;
   for (const MemberPtr& m : taking_) {
     Candidate& c = candidates.emplace_back();
@@ -133,17 +129,21 @@ void Relay::survey(const Scatter& s, std::vector<Candidate>& candidates) {
     c.start_us = m->start_us;
     c.group_us = m->group_us;
     c.cost_us = cost_us_;
+    c.lateness = m->lateness;
     if (c.takes) held |= c.resident;
   }
-  // Whoever is on probation and alone holds a group is waited for a while, before the hub reads its file.
+  // Whoever is on probation and alone holds a group is waited for a while, before the hub reads its file; where answers
+  // may be late it is asked, and not waited for.
   for (size_t i = 0; i < taking_.size(); ++i) {
     Candidate& c = candidates[begin + i];
     const MemberPtr& m = taking_[i];
     if (!m || c.takes || m->conduct.standing() != Standing::Probation || (c.resident & ~held) == 0) continue;
-    if (static_cast<double>(now) - m->conduct.since_us() > static_cast<double>(kHardDeadline)) continue;
+    const double for_us = static_cast<double>(now) - m->conduct.since_us();
+    if (!s.relaxed && for_us > static_cast<double>(kHardDeadline)) continue;
     if (in.part == Part::Attention && m->caches[in.slot].complete(in.layer) < first) continue;
     c.resident &= ~held;
     c.takes = true;
+    c.unstable = s.relaxed;
   }
 }
 
@@ -181,17 +181,19 @@ void Relay::predict(const Scatter& s, Request& r, Micros now) const {
   r.predicted_us = m.start_us + groups * m.group_us;
   if (!m.known || m.link_us[r.datagrams] < 0) r.predicted_us = std::max(r.predicted_us, kUnknown);
   if (r.header.mask == 0 || !options_.stand_ins) return;
-  const double stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
+  const double stand_in_us = r.stand_in_us = s.hub == nullptr ? 0 : s.hub->predict(r.kind, groups);
   const double allowance = r.member->deadlines[r.datagrams][r.kind].allowance(r.predicted_us, stand_in_us);
   // A worker that is slow beyond use is waited for as long at most, however well that is known.
   const double longest = std::max<double>(kLongestWait, 4 * stand_in_us);
   r.soft = now + static_cast<Micros>(std::min(r.predicted_us + allowance, longest));
-  r.deadline = (r.header.mask & ~s.hub_resident) != 0 ? r.soft + kHardDeadline : r.soft;
+  const bool read = (r.header.mask & ~s.hub_resident) != 0;
+  r.deadline = read && !r.tolerant ? r.soft + kHardDeadline : r.soft;
 }
 
 // Rows first .. first + rows - 1 of the sync, for one worker. What it is told without being asked for groups is owed at
 // once: nobody waits for it.
-void Relay::ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over) {
+void Relay::ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over,
+                bool tolerant) {
   const SyncInput& in = *s.input;
   Header header;
   header.session = session_;
@@ -208,7 +210,11 @@ void Relay::ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int fi
   header.rows = static_cast<uint16_t>(rows);
   header.request = next_id_++;
   header.mask = mask;
+  header.flags = tolerant ? kTolerant : 0;
   Request r = make(member, header, over);
+  r.tolerant = tolerant;
+  r.unwaited = tolerant && (s.planned || member->conduct.standing() != Standing::Stable);
+  member->counters.tolerant += tolerant;
   r.message = encode_request(header, in, s.input_format, first, rows, s.d);
   r.first = first;
   r.position = in.positions[first];
@@ -226,11 +232,13 @@ void Relay::scatter(const Scatter& s) {
   const Micros begin = Endpoint::now();
   std::vector<Carriers::Parcel> parcels;
   std::vector<Bytes> notes;  // messages that are not waited for
+  bool waits;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     last_scatter_ = begin;
     end_ = static_cast<int>(in.positions[0]);
     round_.clear();
+    give_away(filled_);  // of an attempt at this sync that is repeated
     for (size_t i = 0; i < taking_.size(); ++i) {
       const MemberPtr& m = taking_[i];
       const uint64_t mask = s.masks[i];
@@ -241,7 +249,7 @@ void Relay::scatter(const Scatter& s) {
       if (gone && mask == 0) continue;
       if (mask == 0 && m->takes) ++m->unused;
       if (mask != 0 && !std::exchange(m->tried, false)) m->unused = 0;
-      if (mask == 0 && rests(*m)) continue;
+      if (mask == 0 && m->rests()) continue;
       if (mask == 0 && (!m->conduct.is_here() || m->owed.size() >= kBacklog)) {
         if (begin - m->probed < kProbeEvery) continue;
         m->probed = begin;
@@ -251,7 +259,8 @@ void Relay::scatter(const Scatter& s) {
       const bool whole = datagrams && options_.max_message >= RelayOptions().max_message;
       const int step = rows_per_message(s, whole ? Channel::kMaxMessage : options_.max_message);
       for (int first = 0; first < in.rows; first += step) {
-        ask(s, m, mask, first, std::min(step, in.rows - first), datagrams);
+        const bool tolerant = is_tolerant(s, i, mask);
+        ask(s, m, mask, first, std::min(step, in.rows - first), datagrams, tolerant);
         round_.back().settled = gone;
       }
     }
@@ -268,50 +277,15 @@ void Relay::scatter(const Scatter& s) {
     }
     for (auto r = told; r != round_.end(); ++r) r->member->owe(std::move(*r));
     round_.erase(told, round_.end());
+    set_carried_deadlines(begin);
+    waits = !is_over();
   }
-  carriers_.set_waiting(!round_.empty());
+  carriers_.set_waiting(waits);
   carriers_.send(parcels);
   if (!parcels.empty()) {
     const double each = static_cast<double>(Endpoint::now() - begin) / static_cast<double>(parcels.size());
     cost_us_ += (std::min(each, 3 * cost_us_) - cost_us_) / 64;
   }
-}
-
-void Relay::back_fill(int slot, int end, const CopyRows& copy) {
-  if (end == 0) return;
-  Bytes message;
-  Carriers::Parcel parcel{};
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const int most = static_cast<int>(std::max<size_t>(1, kFillBytes / (4 * static_cast<size_t>(shape_.kv_dim))));
-    for (size_t i = 0; i < members_.size() && message.empty(); ++i) {
-      const MemberPtr& m = members_[turn_++ % members_.size()];
-      if (!m || !m->conduct.is_here() || m->fill || rests(*m)) continue;
-      const auto gap = m->caches[slot].gap(end, most);
-      if (!gap) continue;
-      Header header;
-      header.session = session_;
-      header.request = next_id_++;
-      header.epoch = epochs_[slot];
-      header.base = m->epochs[slot].base;
-      header.slot = static_cast<uint16_t>(slot);
-      header.layer = static_cast<uint16_t>(gap->layer);
-      header.rows = static_cast<uint16_t>(gap->rows);
-      header.kind = Kind::Fill;
-      uint8_t* rows = nullptr;
-      const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
-      message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
-      copy({slot, gap->layer, gap->first, gap->rows}, rows);
-      m->fill = make(m, header, m->goes_over(carriers_.over_datagrams()));
-      m->fill->member.reset();
-      m->fill->position = static_cast<uint32_t>(gap->first);
-      m->caches[slot].asked(gap->layer, gap->first, gap->rows);
-      ++m->counters.messages_sent;
-      m->counters.bytes_sent += message.size();
-      parcel = {m->number, m->peer, 0, m->fill->datagrams, &message};
-    }
-  }
-  if (!message.empty()) carriers_.send({parcel});
 }
 
 // When a request that has no answer is sent again.
@@ -326,9 +300,9 @@ Micros Relay::due(const Request& r) const {
 // Datagrams see to it that a message arrives: what is asked again there was not computed, or its answer is no more.
 std::vector<Carriers::Parcel> Relay::ask_again(Micros now, uint64_t over) {
   std::vector<Carriers::Parcel> parcels;
-  for (Request& r : round_) {
+  const auto ask_if_due = [&](Request& r) {
     const bool datagrams = r.member->goes_over(over), moved = datagrams != r.datagrams;
-    if (r.state != Request::State::Waiting || (!moved && now < due(r))) continue;
+    if (r.state != Request::State::Waiting || (!moved && now < due(r))) return;
     counters_.fall_backs += moved && !datagrams;
     r.datagrams = datagrams;
     r.mqtt |= !datagrams;
@@ -340,22 +314,63 @@ std::vector<Carriers::Parcel> Relay::ask_again(Micros now, uint64_t over) {
     ++r.member->counters.messages_sent;
     r.member->counters.bytes_sent += r.message.size();
     parcels.push_back(parcel_of(r));
-  }
+  };
+  for (Request& r : carried_) ask_if_due(r);
+  for (Request& r : round_) ask_if_due(r);
   return parcels;
 }
 
 bool Relay::is_over() const {
-  return std::none_of(round_.begin(), round_.end(),
-                      [](const Request& r) { return r.state == Request::State::Waiting; });
+  const auto is_waited_for = [](const Request& r) {
+    return r.state == Request::State::Waiting && (!r.unwaited || r.carried);
+  };
+  return std::none_of(round_.begin(), round_.end(), is_waited_for) &&
+         std::none_of(carried_.begin(), carried_.end(), is_waited_for);
 }
 
 // The lock is held. A worker that has left, or that is known to be away, is waited for no more.
-Overdue Relay::overdue(size_t number, Micros now) {
-  Request& r = round_[number];
+Overdue Relay::overdue(size_t number, bool carried, Micros now) {
+  Request& r = (carried ? carried_ : round_)[number];
   r.state = Request::State::Overdue;
-  if (r.suspicion.empty()) r.member->conduct.missed(static_cast<double>(now));
+  if (r.suspicion.empty()) r.member->miss(r, now);
   ++r.member->counters.stand_ins;
-  return {number, r.first, r.header.rows, r.header.mask};
+  return {number, r.first, r.header.rows, r.header.mask, carried};
+}
+
+std::optional<Overdue> Relay::whom_to_stand_in_for(Micros now) {
+  const auto is_due = [&](const Request& r) {
+    return r.state == Request::State::Waiting && (!r.member->conduct.is_here() || now >= r.deadline);
+  };
+  for (size_t i = 0; i < carried_.size(); ++i) {
+    if (is_due(carried_[i])) return overdue(i, true, now);
+  }
+  for (size_t i = 0; i < round_.size(); ++i) {
+    if (!round_[i].tolerant && is_due(round_[i])) return overdue(i, false, now);
+  }
+  return {};
+}
+
+// When there is something to do again, whatever comes.
+Micros Relay::next_event(Micros now) const {
+  Micros next = now + std::chrono::duration_cast<std::chrono::microseconds>(kPollEvery).count();
+  for (const auto* list : {&carried_, &round_}) {
+    for (const Request& r : *list) {
+      if (r.state != Request::State::Waiting) continue;
+      next = std::min(next, due(r));
+      if (!r.unwaited || r.carried) next = std::min(next, r.deadline);
+    }
+  }
+  return next;
+}
+
+// This process was stopped for so long: nobody is late for that.
+void Relay::postpone(Micros by) {
+  for (auto* list : {&carried_, &round_}) {
+    for (Request& r : *list) {
+      if (r.soft != kNever) r.soft += by;
+      if (r.deadline != kNever) r.deadline += by;
+    }
+  }
 }
 
 std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
@@ -363,21 +378,12 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
   Micros last = Endpoint::now(), polled = last;
   while (true) {
     const Micros now = Endpoint::now();
-    if (now - last > kStall) {  // we were stopped: nobody is late for that
-      for (Request& r : round_) {
-        if (r.soft != kNever) r.soft += now - last;
-        if (r.deadline != kNever) r.deadline += now - last;
-      }
-    }
+    if (now - last > kStall) postpone(now - last);
     last = now;
-    Micros next = now + std::chrono::duration_cast<std::chrono::microseconds>(kPollEvery).count();
-    for (size_t i = 0; i < round_.size(); ++i) {
-      if (round_[i].state != Request::State::Waiting) continue;
-      if (!round_[i].member->conduct.is_here() || now >= round_[i].deadline) return overdue(i, now);
-      next = std::min({next, round_[i].deadline, due(round_[i])});
-    }
+    if (const auto late = whom_to_stand_in_for(now)) return late;
+    fill_overdue(now);
     if (is_over()) break;
-    const auto until = std::chrono::steady_clock::time_point(std::chrono::microseconds(next));
+    const auto until = std::chrono::steady_clock::time_point(std::chrono::microseconds(next_event(now)));
     arrived_.wait_until(lock, until);
     if (is_over()) break;
     lock.unlock();
@@ -398,7 +404,7 @@ std::optional<Overdue> Relay::await(const std::function<void()>& poll) {
 
 bool Relay::stand_in(const Overdue& overdue, Partial result) {
   std::lock_guard<std::mutex> lock(mutex_);
-  Request& r = round_[overdue.number];
+  Request& r = (overdue.carried ? carried_ : round_)[overdue.number];
   if (r.state != Request::State::Overdue) return false;  // answered meanwhile
   r.own = std::move(result);
   r.state = Request::State::StoodIn;
@@ -408,6 +414,8 @@ bool Relay::stand_in(const Overdue& overdue, Partial result) {
 
 uint64_t Relay::collect(Partial& sum) {
   std::lock_guard<std::mutex> lock(mutex_);
+  const uint64_t filled = take_filled_out();
+  if (!options_.correct) give_away(filled_);
   for (const Request& r : round_) {
     if (r.state == Request::State::Answered) {
       add(r.answer, r, sum);
@@ -415,24 +423,26 @@ uint64_t Relay::collect(Partial& sum) {
       add(r.own, r, r.header.d, sum);
     }
   }
-  abandon();
-  return 0;
+  give_away(round_);
+  return filled;
 }
 
-std::vector<Correction> Relay::corrections() { return {}; }
-
-// The round is over: what has no answer yet is owed.
 void Relay::abandon() {
-  for (Request& r : round_) {
+  for (auto* list : {&round_, &carried_, &filled_}) give_away(*list);
+}
+
+// Nobody waits for these any more: what has no answer yet is owed.
+void Relay::give_away(std::vector<Request>& requests) {
+  for (Request& r : requests) {
     if (r.state == Request::State::Answered || r.header.rows == 0) continue;
-    Member& member = *r.member;
+    const MemberPtr member = r.member;  // who is forgotten may live only here
     if (r.settled) {
-      member.give_up(r);
+      member->give_up(r);
     } else {
-      member.owe(std::move(r));
+      member->owe(std::move(r));
     }
   }
-  round_.clear();
+  requests.clear();
 }
 
 void Relay::roll_back(int slot, uint32_t epoch, uint32_t base) {

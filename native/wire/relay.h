@@ -8,6 +8,7 @@
 // `deliver` takes what comes, from any thread. docs/architecture.md, "Trouble", has the rules in words.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -30,6 +31,7 @@ struct RelayOptions {
       re_request_s;         // ask again after this long without an answer; unset: as each worker's answers tell
   double patience_s = 4.0;  // of a probe: a worker that says nothing for this long is lost
   bool stand_ins = true;    // off, for measurements: whoever is late or slow is waited for
+  bool correct = true;      // off, for measurements: what is late has its mean, and no correction
 };
 
 class Relay : public Exchange {
@@ -103,13 +105,30 @@ class Relay : public Exchange {
   MemberPtr find(int worker) const;
   MemberPtr member_of_peer(int peer) const;
   Request make(const MemberPtr& member, const Header& header, bool over) const;
-  void ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over);
+  void ask(const Scatter& s, const MemberPtr& member, uint64_t mask, int first, int rows, bool over, bool tolerant);
   void predict(const Scatter& s, Request& request, Micros now) const;
   Micros due(const Request& request) const;
   std::vector<Carriers::Parcel> ask_again(Micros now, uint64_t over);
-  Overdue overdue(size_t number, Micros now);
+  std::optional<Overdue> whom_to_stand_in_for(Micros now);
+  Micros next_event(Micros now) const;
+  Overdue overdue(size_t number, bool carried, Micros now);
+  void postpone(Micros by);
   bool is_over() const;
   void abandon();
+  void give_away(std::vector<Request>& requests);
+
+  // Tolerant requests: relay_tolerant.cpp.
+  bool is_tolerant(const Scatter& s, size_t worker, uint64_t mask) const;
+  void fill_overdue(Micros now);
+  uint64_t take_filled_out();
+  void set_carried_deadlines(Micros begin);
+  Request* outstanding(const Member& member, uint64_t id);
+  template <class Which>
+  bool any_outstanding(Which which) const {
+    return std::any_of(round_.begin(), round_.end(), which) || std::any_of(carried_.begin(), carried_.end(), which) ||
+           std::any_of(filled_.begin(), filled_.end(), which);
+  }
+
   void fail_if_lost(Micros now) const;
   double probe_once(size_t payload, uint32_t reply_bytes, const std::function<void()>& poll);
 
@@ -132,6 +151,8 @@ class Relay : public Exchange {
   std::vector<MemberPtr> members_;  // by number; none: free
   std::vector<MemberPtr> taking_;   // as surveyed: those that the next scatter names
   std::vector<Request> round_;
+  std::vector<Request> carried_;  // tolerant ones of the sync before, due in this round
+  std::vector<Request> filled_;   // those of this sync that are late: carried into the next one
   uint64_t next_id_ = 1;
   size_t turn_ = 0;    // whose cache is filled next
   size_t tried_ = 0;   // who was measured last although it had nothing to do

@@ -58,9 +58,8 @@ bool Relay::deliver(int worker, Bytes message, bool sealed) {
 // Nothing at all is taken over MQTT from a worker that was asked nothing that way: it must not even be expelled for it.
 bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
   const Micros now = Endpoint::now();
-  const bool asked_so =
-      sealed || member->may_answer_over_mqtt() ||
-      std::any_of(round_.begin(), round_.end(), [&](const Request& r) { return r.member == member && r.mqtt; });
+  const auto over_mqtt = [&](const Request& r) { return r.member == member && r.mqtt; };
+  const bool asked_so = sealed || member->may_answer_over_mqtt() || any_outstanding(over_mqtt);
   if (!asked_so || member->conduct.standing() == Standing::Expelled) {
     ++counters_.late_duplicates;
     return false;
@@ -80,10 +79,8 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
     if (sealed) expel(*member, "it sent something that is no message of this session");
     return false;
   }
-  const auto found = std::find_if(round_.begin(), round_.end(), [&](const Request& r) {
-    return r.header.request == h.request && r.member == member;
-  });
-  if (found == round_.end()) {
+  Request* const found = outstanding(*member, h.request);
+  if (found == nullptr) {
     if (take_owed(member, message, now, sealed)) return false;
     ++counters_.late_duplicates;
     member->hear(now);
@@ -188,21 +185,16 @@ bool Relay::take(Request& r, Bytes message, Micros now) {
   teach_patience(r, now);
   member.learn(r, h, now);
   member.acknowledge(r, epochs_[r.header.slot]);
-  if (r.state == Request::State::Waiting && now > r.soft) {  // who alone holds the groups has been waited for longer
-    member.conduct.missed(static_cast<double>(now));
-    member.late(r, now);
-  } else {
-    member.conduct.answered(static_cast<double>(now));
-  }
+  member.credit(r, now);
   member.broken_promises = 0;
-  if (r.state == Request::State::StoodIn) {
-    member.late(r, now);
+  if (r.state == Request::State::StoodIn || (r.carried && h.status != Status::Ok)) {
     r.settled = true;
+    r.deadline = now;
     return true;
   }
-  if (r.state == Request::State::Overdue) {
-    member.late(r, now);
-    member.counters.stand_ins -= member.counters.stand_ins > 0;  // its own result counts after all
+  // Its own result counts after all.
+  if (r.state == Request::State::Overdue && (!r.tolerant || r.carried)) {
+    member.counters.stand_ins -= member.counters.stand_ins > 0;
   }
   r.state = Request::State::Answered;
   if (h.status == Status::Ok) {
@@ -235,8 +227,7 @@ bool Relay::take_owed(const MemberPtr& member, const Bytes& message, Micros now,
   } else {
     member->give_up(*found);
   }
-  if (found->state == Request::State::StoodIn || found->state == Request::State::Overdue) member->late(*found, now);
-  if (!refused) member->conduct.answered(static_cast<double>(now));
+  if (!refused) member->credit(*found, now);
   member->owed.erase(found);
   return true;
 }

@@ -1,10 +1,16 @@
-// Who takes part, what is told of them, and syncs without arithmetic, which only measure.
+// Who takes part, what is told of them, what fills their caches, and syncs without arithmetic, which only measure.
 #include <algorithm>
 #include <stdexcept>
 
 #include "wire/relay.h"
 
 namespace halo {
+
+namespace {
+
+constexpr size_t kFillBytes = 32768;
+
+}  // namespace
 
 Relay::Relay(uint64_t session, Post post, RelayOptions options)
     : session_(session), options_(options), carriers_(std::move(post)) {}
@@ -26,6 +32,7 @@ int Relay::join(const std::optional<PeerSetup>& link, std::vector<LayerMasks> re
   if (number == kMaxGroups) throw std::invalid_argument("a cell has at most 64 workers");
   auto member = std::make_shared<Member>(number, shape_, now);
   member->resident = std::move(resident);
+  if (last_scatter_ != 0) member->conduct.on_trial(static_cast<double>(now));
   if (link) member->peer = carriers_.add(*link);
   if (free == members_.end()) {
     members_.push_back(std::move(member));
@@ -73,6 +80,8 @@ DeviceCounters Relay::forget(int worker) {
   member->peer = -1;
   arrived_.notify_all();
   DeviceCounters counters = member->counters;
+  counters.never += static_cast<uint64_t>(std::count_if(
+      member->owed.begin(), member->owed.end(), [](const Request& r) { return r.state == Request::State::StoodIn; }));
   counters.probations = member->conduct.probations();
   return counters;
 }
@@ -118,6 +127,43 @@ std::vector<std::optional<Relay::LinkState>> Relay::links() const {
 
 EndpointCounters Relay::endpoint_counters() const {
   return carriers_.datagrams() != nullptr ? carriers_.datagrams()->counters() : EndpointCounters();
+}
+
+void Relay::back_fill(int slot, int end, const CopyRows& copy) {
+  if (end == 0) return;
+  Bytes message;
+  Carriers::Parcel parcel{};
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const int most = static_cast<int>(std::max<size_t>(1, kFillBytes / (4 * static_cast<size_t>(shape_.kv_dim))));
+    for (size_t i = 0; i < members_.size() && message.empty(); ++i) {
+      const MemberPtr& m = members_[turn_++ % members_.size()];
+      if (!m || !m->conduct.is_here() || m->fill || m->rests()) continue;
+      const auto gap = m->caches[slot].gap(end, most);
+      if (!gap) continue;
+      Header header;
+      header.session = session_;
+      header.request = next_id_++;
+      header.epoch = epochs_[slot];
+      header.base = m->epochs[slot].base;
+      header.slot = static_cast<uint16_t>(slot);
+      header.layer = static_cast<uint16_t>(gap->layer);
+      header.rows = static_cast<uint16_t>(gap->rows);
+      header.kind = Kind::Fill;
+      uint8_t* rows = nullptr;
+      const size_t bytes = 4 * static_cast<size_t>(shape_.kv_dim) * gap->rows;
+      message = encode_fill(header, static_cast<uint32_t>(gap->first), gap->rows, shape_.kv_dim, bytes, &rows);
+      copy({slot, gap->layer, gap->first, gap->rows}, rows);
+      m->fill = make(m, header, m->goes_over(carriers_.over_datagrams()));
+      m->fill->member.reset();
+      m->fill->position = static_cast<uint32_t>(gap->first);
+      m->caches[slot].asked(gap->layer, gap->first, gap->rows);
+      ++m->counters.messages_sent;
+      m->counters.bytes_sent += message.size();
+      parcel = {m->number, m->peer, 0, m->fill->datagrams, &message};
+    }
+  }
+  if (!message.empty()) carriers_.send({parcel});
 }
 
 // ---- syncs without arithmetic

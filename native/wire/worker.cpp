@@ -115,7 +115,9 @@ bool Worker::has_passed(const Header& h) const {
   const auto found = pending_.find(h.request);
   if (found == pending_.end()) return false;
   const std::optional<uint32_t>& newest = newest_sync_[found->second.sealed];
-  return newest && is_before(h.sync, *newest);
+  if (!newest) return false;
+  // What may be late is of use until the sync after its own is over.
+  return is_before(h.sync + ((h.flags & kTolerant) != 0 ? 1 : 0), *newest);
 }
 
 const Bytes* Worker::kept(uint64_t id) const {

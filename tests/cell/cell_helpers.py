@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from halo.cell.address import Address
 
 HERE = Path(__file__).parent
 FAKE_WORKER = [sys.executable, str(HERE / "fake_worker.py")]
+HANG_S = 45.0
+"""For what has to happen, but not how soon: a test that waits for longer hangs."""
 
 
-def eventually(condition, within_s=5.0):
+def eventually(condition):
     """Wait until the condition holds, and return its value."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + HANG_S
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
@@ -46,6 +49,12 @@ def children(pid):
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
+
+
+def listens(port):
+    """Whether something takes connections at this port of this machine."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def publish(loop, address, topic, payload, retain=False):

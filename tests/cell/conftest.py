@@ -100,32 +100,33 @@ def open_cell(model, lines):
 
 
 @pytest.fixture
-def start_worker(broker, model, tmp_path):
-    """Starts worker processes in the broker's cell; `.log` is the file with what they say."""
+def launch(broker, tmp_path):
+    """Starts worker processes, by the command given, in the broker's cell; `.log` is the file with what they say."""
     started = []
 
-    def start(name, *arguments, model=model, url=None):
+    def launch_(command, name, *arguments, model, url=None):
         log = tmp_path / f"{name}-{len(started)}.log"
-        command = [
-            *FAKE_WORKER,
-            "--broker",
-            url or str(broker.address),
-            "--name",
-            name,
-            "-m",
-            str(model),
-            *arguments,
-        ]
+        where = ["--broker", str(url or broker.address), "--name", name, "-m", str(model)]
         with log.open("wb") as output:
-            process = subprocess.Popen(command, stderr=output, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen([*command, *where, *arguments], stderr=output, stdin=subprocess.DEVNULL)
         process.log = log
         started.append(process)
         return process
 
-    yield start
+    yield launch_
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def start_worker(launch, model):
+    """Starts workers with the fake native module."""
+
+    def start(name, *arguments, model=model, url=None):
+        return launch(FAKE_WORKER, name, *arguments, model=model, url=url)
+
+    return start
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ class Member:
         if self.state != state and self.state != "expelled":
             self.state, self.reason, self.since = state, reason, time.monotonic()
 
-    def answered(self):
-        self.oldest = None
+    def answered(self, owes_more):
+        self.oldest = time.monotonic() if owes_more else None
         self.counts["messages_received"] += 1
         self.counts["bytes_received"] += 30  # not what is sent, so that a test can tell them apart
         if self.state in ("probation", "away"):
@@ -212,10 +212,10 @@ class Relay:
             if body == _COMPUTING:
                 member.oldest = time.monotonic()
             else:
-                member.answered()
                 if number == self.number:
                     member.counts["group_results"] += 1
                     self.replies[index] = body
+                member.answered(owes_more=index not in self.replies)  # where this was of an earlier round
             self.news.notify_all()
             return False
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cell_helpers import alive, children, eventually, publish, read_retained, retain
+from cell_helpers import HANG_S, alive, children, eventually, publish, read_retained, retain
 from fake_native import Model
 
 from halo.cell import messages
@@ -184,7 +184,7 @@ def test_no_retained_document_is_left_after_a_clean_end(open_cell, start_worker,
     cell.close()
     eventually(lambda: set(read_retained(loop, broker.address)) == {"halo/halo/device/a/profile"})
     worker.terminate()
-    assert worker.wait(3) == 0
+    assert worker.wait(HANG_S) == 0
     assert read_retained(loop, broker.address) == {}
 
 
@@ -225,7 +225,7 @@ def test_options_out_of_range_are_refused_before_anything_is_started(open_cell, 
 def test_an_unreachable_broker_is_named_after_some_attempts(open_cell, attempts):
     with pytest.raises(BrokerError, match=r"mqtt://127\.0\.0\.1:9: Connection refused"):
         open_cell(broker="mqtt://me:secret@127.0.0.1:9")
-    assert 3 < len(attempts) <= 8  # in five seconds, each later than the one before, and at most a second
+    assert 1 < len(attempts) <= 8  # at most so many go into its five seconds: each waits for longer than the one before
 
 
 def test_garbage_on_every_topic_changes_nothing(open_cell, start_worker, broker, loop):

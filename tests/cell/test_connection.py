@@ -7,11 +7,10 @@ import os
 import signal
 import socket
 import subprocess
-import time
 
 import aiomqtt
 import pytest
-from cell_helpers import eventually, publish, restart
+from cell_helpers import HANG_S, eventually, listens, publish, restart
 
 from halo.cell import broker as module
 from halo.cell import connection as connection_module
@@ -31,7 +30,7 @@ def in_loop(loop, address, body, **options):
             await connection.wait_up()
             await body(connection, heard)
 
-    loop.run(work(), 20)
+    loop.run(work(), HANG_S)
 
 
 @pytest.mark.parametrize("broker, version", [("mosquitto", 5), ("amqtt", 4)], indirect=["broker"])
@@ -40,7 +39,8 @@ def test_it_speaks_the_newest_version_that_the_broker_has(loop, broker, version)
         assert connection._version == version
         await connection.subscribe("halo/x", 1)
         await connection.publish("halo/x", b"hello")
-        await asyncio.sleep(0.2)
+        while not heard:  # noqa: ASYNC110 (a list has no event)
+            await asyncio.sleep(0.01)
         assert heard == [("halo/x", b"hello", False)]
 
     in_loop(loop, broker.address, body)
@@ -71,7 +71,7 @@ def test_subscriptions_come_back_with_the_connection(loop, broker):
     eventually(lambda: connection.lives == 2 and connection.is_up)
     publish(loop, broker.address, "halo/x", b"1")
     publish(loop, broker.address, "halo/y", b"2")
-    time.sleep(0.2)
+    eventually(lambda: len(heard) >= 2)
     loop.call(task.cancel)
     assert [m[:2] for m in heard] == [("halo/x", b"1"), ("halo/y", b"2")]
     assert len(lines) == 2 and "lost the broker" in lines[0] and lines[1].endswith("again")
@@ -88,7 +88,7 @@ def test_a_broker_that_hangs_does_not_keep_a_connection_from_ending(loop, broker
         client = connection._client
         assert client.timeout > connection_module._GOODBYE_S
         task.cancel()
-        await asyncio.wait((task,), timeout=20)
+        await asyncio.wait((task,), timeout=HANG_S)
         ended = task.cancelled()
         os.kill(broker.child.pid, signal.SIGCONT)
         return ended, client.timeout
@@ -114,7 +114,8 @@ def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
         connection._on_message = lambda *message: 1 / 0
         await connection.subscribe("halo/x", 1)
         await connection.publish("halo/x", b"")
-        await asyncio.sleep(0.1)
+        while not connection.dropped:  # noqa: ASYNC110 (what it counts has no event)
+            await asyncio.sleep(0.01)
         assert (connection.dropped, connection.is_up) == (1, True)
 
     in_loop(loop, broker.address, body)
@@ -128,7 +129,7 @@ def test_a_refused_login_is_told_after_one_attempt(loop, tmp_path, attempts):
     conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\n")
     process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
     try:
-        time.sleep(0.3)
+        eventually(lambda: listens(port))
         with pytest.raises(BrokerError, match="refused the login"):
             in_loop(loop, Address("127.0.0.1", port, user="me", password="secret"), None)
         assert len(attempts) == 1
@@ -166,7 +167,7 @@ def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):
     )
     process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
     try:
-        time.sleep(0.5)
+        eventually(lambda: listens(port))
         with pytest.raises(BrokerError, match="No secure connection"):
             in_loop(loop, Address.parse(f"mqtts://localhost:{port}"), None)
     finally:

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from cell_helpers import eventually, publish, restart
+from cell_helpers import HANG_S, eventually, publish, restart
 
 from halo.cell.address import Address
 from halo.cell.view import running
@@ -110,7 +110,7 @@ def test_a_lane_carries_messages_over_either_broker(loop, broker):
             b.send(codec.publish("halo/x/1", bytes(100_000)) + codec.publish("halo/y", b"2"))
             await asyncio.sleep(0.3)
 
-    loop.run(work(), 20)
+    loop.run(work(), HANG_S)
     assert heard == [(0, "halo/x/1", bytes(100_000)), (0, "halo/y", b"2")]
 
 
@@ -129,7 +129,7 @@ def test_lanes_come_back_with_their_subscriptions(loop, broker):
 
     lanes, task = loop.run(begin())
     restart(loop, broker)
-    eventually(lambda: all(lane.is_up for lane in lanes.lanes), 10)
+    eventually(lambda: all(lane.is_up for lane in lanes.lanes))
     for number in range(3):
         publish(loop, broker.address, f"halo/{number}", str(number).encode())
     eventually(lambda: len(heard) >= 3)
@@ -149,7 +149,7 @@ def test_a_refused_login_is_told_by_a_lane_in_the_same_words(loop):
             await Lane(address, "halo-test", 0, print).run()
         server.close()
 
-    loop.run(work(), 5)
+    loop.run(work(), HANG_S)
 
 
 def test_a_lane_whose_broker_stalls_keeps_little_and_ends_at_once(loop):
@@ -170,7 +170,7 @@ def test_a_lane_whose_broker_stalls_keeps_little_and_ends_at_once(loop):
             lane.send(bytes(60_000))
         assert lane.dropped > 500 and lane._wire.waiting < 400_000
         task.cancel()
-        await asyncio.wait((task,), timeout=5)
+        await asyncio.wait((task,))
         assert task.cancelled()
 
-    loop.run(work(), 20)
+    loop.run(work(), HANG_S)

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from cell_helpers import eventually, publish, read_retained, retain
+from cell_helpers import HANG_S, eventually, publish, read_retained, retain
 from fake_native import LAYERS, NATIVE, Model, shard_masks, share_masks
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,8 +87,7 @@ def test_the_relay_is_told_what_workers_hold_not_what_they_shall_hold():
         def hear(name, **options):
             roster.hear(name, messages.encode(profile(name, **options)))
 
-        shards = HubShards(NATIVE, None, None, roster, publish_plan)
-        shards.begin(SESSION)
+        shards = HubShards(SESSION, NATIVE, None, None, roster, publish_plan)
         hear("a", state="loading")
         await shards.gather(2, waited=False)
         assert published == []
@@ -117,7 +116,7 @@ def test_a_hub_with_a_share_holds_that():
     async def never(plan):
         raise AssertionError
 
-    shards = HubShards(NATIVE, None, 0.5, Roster(), never)
+    shards = HubShards(SESSION, NATIVE, None, 0.5, Roster(), never)
     asyncio.run(shards.follow())
     assert shards.hub_masks() == share_masks(None, 0.5)
 
@@ -180,7 +179,7 @@ def test_loading_that_is_cancelled_stops_and_leaves_the_loop_free(tmp_path):
         loading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loading
-        assert residence._loader.submit(lambda: "free").result(0.1) == "free"
+        assert residence._loader.submit(lambda: "free").result(HANG_S) == "free"
         residence.close()
 
     asyncio.run(scenario())
@@ -202,7 +201,7 @@ def test_with_shards_a_joiner_holds_nothing_until_somebody_is_gone(open_cell, st
     eventually(lambda: "c" in profiles(view) and profiles(view)["c"].state == "ready")
     assert profiles(view)["c"].shard is None
     first.terminate()
-    eventually(lambda: profiles(view)["c"].shard == (1, 3), within_s=8)
+    eventually(lambda: profiles(view)["c"].shard == (1, 3))
     cell.close()
     assert "halo/halo/plan" not in read_retained(loop, broker.address)
     eventually(lambda: profiles(view)["c"].state == "idle")
@@ -239,13 +238,13 @@ def test_a_worker_that_loads_says_how_far_it_is_and_leaves_when_its_hub_does(
         since=time.time(),
     )
     retain(loop, broker.address, "halo/halo/hub", messages.encode(said))
-    loaded = eventually(lambda: profiles(view)["a"].loaded, within_s=15)
+    loaded = eventually(lambda: profiles(view)["a"].loaded)
     assert 0 < loaded < 1 and profiles(view)["a"].state == "loading"
     publish(loop, broker.address, "halo/halo/plan", b"\xff{")  # garbage changes nothing
     retain(loop, broker.address, "halo/halo/hub", b"")
-    eventually(lambda: profiles(view)["a"].state == "idle", within_s=8)
+    eventually(lambda: profiles(view)["a"].state == "idle")
     worker.terminate()
-    assert worker.wait(5) == 0
+    assert worker.wait(HANG_S) == 0
 
 
 def test_devices_are_shown_with_their_shard_and_how_far_they_are():

@@ -178,6 +178,32 @@ def test_a_worker_that_joins_in_the_middle_is_given_the_cache_and_heads(model: M
     assert cell.relay.members()[1]["cache"] == 1.0  # type: ignore[index]
 
 
+def test_a_worker_that_joins_while_others_work_is_waited_for_once_it_has_answered(model: Model) -> None:
+    cell = LocalCell(model, 1)
+    cell.engine.forward(0, TOKENS[:10])
+    worker = _native.Worker(model.native)
+    worker.open(cell.session, 256, 1)
+    cell.workers.append(worker)
+    cell.fate = lambda message: []
+    assert cell.relay.join(None) == 1
+    cell.relay.leave(0, "test")
+    logits = [cell.engine.forward(0, TOKENS[i : i + 1]) for i in range(10, 12)]
+    assert cell.engine.stats()["stand_ins"] == 0
+    cell.fate = arrives
+    logits += [cell.engine.forward(0, TOKENS[i : i + 1]) for i in range(12, 20)]
+    assert np.array_equal(np.concatenate(logits), alone(model, TOKENS)[10:])
+    assert cell.engine.stats()["devices"][2]["group_results"] > 0
+
+
+def test_what_a_forgotten_worker_never_answered_is_counted(model: Model) -> None:
+    cell = LocalCell(model, 1)
+    cell.engine.forward(0, TOKENS[:3])
+    cell.fate = lambda message: []
+    cell.engine.forward(0, TOKENS[3:4])
+    figures = cell.relay.forget(0)
+    assert 0 < figures["never"] <= figures["stand_ins"]
+
+
 def test_a_worker_that_has_lost_its_cache_refuses_instead_of_guessing_and_is_filled_again(model: Model) -> None:
     cell = LocalCell(model, 1)
     cell.engine.forward(0, TOKENS[:5])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from halo import _native
 from halo.model import Model, open_model
 from tests.conftest import TinyModel
-from tests.native.in_process import LocalCell, alone
+from tests.native.in_process import LocalCell, alone, arrives
 from tests.tiny_gguf import K_SHAPE, Shape, write_tiny
 
 KINDS = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0+F16", "Q4_0-F16", "Q4_K", "Q5_K", "Q4_K_M"]
@@ -86,6 +87,36 @@ def test_a_cell_whose_devices_hold_a_shard_each_and_are_asked_for_anything_gives
         worker.open(cell.session, 256, 1)
     cell.engine.set_plan("random", seed=5)
     assert np.array_equal(cell.engine.forward(0, TOKENS, True), alone(open_model(path), TOKENS))
+
+
+def test_what_the_hub_read_to_stand_in_stays_with_those_who_hold_it(tiny_model: TinyModel) -> None:
+    """Once they are back it computes what it did before."""
+    path = tiny_model("Q4_0")
+    models = [open_model(path) for _ in range(3)]
+    for i, model in enumerate(models):
+        model.native.load(_native.shard_masks(model.native, i, 3), output=i == 0)
+    cell = LocalCell(models[0], 2, load=False)
+    cell.workers = [_native.Worker(model.native) for model in models[1:]]
+    for i, worker in enumerate(cell.workers):
+        worker.open(cell.session, 256, 1)
+        cell.relay.set_resident(i, _native.shard_masks(models[0].native, i + 1, 3))
+
+    def results(token: int) -> list[int]:
+        if cell.engine.n_past(0) > 200:
+            cell.engine.truncate(0, 1)
+        cell.engine.reset_stats()
+        cell.engine.forward(0, [token])
+        return [device["group_results"] for device in cell.engine.stats()["devices"]]
+
+    before = results(5)
+    cell.fate = lambda message: []
+    results(6)
+    assert models[0].native.resident() == whole(models[0])
+    cell.fate = arrives
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and results(7) != before:
+        time.sleep(0.01)
+    assert results(8) == before
 
 
 def test_a_device_packs_what_it_is_asked_for_and_no_more(tiny_model: TinyModel) -> None:

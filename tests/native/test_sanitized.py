@@ -1,5 +1,5 @@
 """The native code under AddressSanitizer and UBSan: buffers of exactly their size, every variant, whole models, hostile
-messages."""
+messages; and under ThreadSanitizer: a cell in which everything has a thread of its own."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def sanitized() -> Path:
+def built(program: str, option: str) -> Path:
     """The program; its build is kept between runs, so that only what changed is compiled again."""
-    build = ROOT / "build" / "sanitized"
-    configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DHALO_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    build = ROOT / "build" / program
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-D{option}=ON", "-DCMAKE_BUILD_TYPE=Release"]
     for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return build / "sanitized"
+    return build / program
+
+
+@pytest.fixture(scope="module")
+def sanitized() -> Path:
+    return built("sanitized", "HALO_SANITIZE")
 
 
 def run(*command: Path | str, isa: str = "") -> None:
@@ -45,6 +49,11 @@ def test_nothing_reads_or_writes_beyond_its_buffers(sanitized: Path) -> None:
 @pytest.mark.parametrize("isa", _native.variants()[1:])  # the first one is what `sanitized` itself takes
 def test_whole_models_and_hostile_messages_stay_within_memory(sanitized: Path, isa: str) -> None:
     run(sanitized, "models", isa=isa)
+
+
+def test_threads_of_a_cell_touch_nothing_at_the_same_time() -> None:
+    """ThreadSanitizer's exit code tells what it found. `threads N` goes on for longer."""
+    run(built("threads", "HALO_SANITIZE_THREADS"))
 
 
 def test_no_datagram_packet_or_message_does_harm(sanitized: Path, tmp_path: Path) -> None:

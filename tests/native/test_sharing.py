@@ -41,7 +41,7 @@ def test_the_hub_has_its_share_and_the_workers_equal_parts_of_the_rest(
 
 def test_every_layer_and_part_is_shared_alike(model: Model) -> None:
     """The MLP's groups, not only the attention's; the hub's part of a layer is within one group of its share."""
-    cell = LocalCell(model, 2)
+    cell = LocalCell(model, 2, stand_ins=False)
     asked: dict[tuple[int, int], int] = {}
 
     def fate(message: bytes) -> list[bytes]:

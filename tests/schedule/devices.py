@@ -21,6 +21,8 @@ class Device:
     start: float = 0.0
     group: float = 1.0
     cost: float = 0.0
+    lateness: float = 0.0
+    unstable: bool = False
 
     @property
     def native(self) -> _native.Candidate:
@@ -31,6 +33,8 @@ class Device:
             start_us=self.start,
             group_us=self.group,
             cost_us=self.cost,
+            lateness=self.lateness,
+            unstable=self.unstable,
         )
 
 
