@@ -27,7 +27,7 @@ _WAYS = (
 )
 _LOSS = (0.0, 0.01, 0.02, 0.05, 0.1)
 _FADES = (0.05, 0.1, 0.2, 0.3)
-_TOKENS, _TOKENS_TCP = 20, 6
+_TOKENS, _TOKENS_TCP = 12, 4
 
 
 def measure(say: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ struct Member {
   Micros probed = 0;                  // when it was sent something although it is away
   int unused = 0;                     // syncs in a row for which it could have had groups and had none
   bool tried = false;                 // its next groups are there to measure it
-  double lateness = 0;                // share of its requests that missed their deadlines, smoothed
+  double lateness = 0;                // grows with each missed deadline, and is forgotten slowly; not a share
   int broken_promises = 0;            // it missed rows that it had acknowledged, so often in a row
   double start_us = 0, group_us = 0;  // as surveyed for the next scatter
   bool known = false, takes = false;
