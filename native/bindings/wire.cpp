@@ -182,8 +182,9 @@ void bind_relay(py::module_& m) {
       .def(py::init([](uint64_t session, py::function post, size_t max_message, std::optional<double> re_request_s,
                        double patience_s, bool stand_ins, bool correct) {
              if (max_message < 1024) throw std::invalid_argument("max_message must be at least 1024");
-             auto relay = std::make_shared<PyRelay>(session, python_post(std::move(post)),
-                                                    RelayOptions{max_message, re_request_s, patience_s, stand_ins, correct});
+             auto relay =
+                 std::make_shared<PyRelay>(session, python_post(std::move(post)),
+                                           RelayOptions{max_message, re_request_s, patience_s, stand_ins, correct});
              relay->session_number = session;
              return std::shared_ptr<Relay>(std::move(relay));
            }),
