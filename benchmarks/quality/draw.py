@@ -71,6 +71,9 @@ def _times(points: list[dict[str, Any]], path: Path) -> Path:
             axis.plot(shares, [p["ms"] for p in mine], color=colour, linestyle=line, marker=".", label=way)
         axis.set_xlabel(label)
         axis.set_yscale("log")
+        ticks = [300, 500, 1000, 2000, 4000]
+        axis.set_yticks(ticks, [str(tick) for tick in ticks])
+        axis.minorticks_off()
     axes[0].set_ylabel("ms a token")
     return _save(figure, path)
 
