@@ -133,7 +133,8 @@ def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int)
                 new.native.load()
                 reports.append(_learn(new, text, pieces, sidecar_path(args.reorder), threads, stopped))
         except Paused:
-            say("stopped; the same command goes on from the checkpoint (.part) beside the sidecar")
+            at = output if not reports else sidecar_path(args.reorder)
+            say(f"stopped; the same command goes on from {at.name}.part")
             return 128 + stopped[0]
     if args.json:
         more = {} if args.reorder is None else {"reordered": reports[1]}
