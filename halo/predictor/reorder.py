@@ -94,28 +94,14 @@ def write_reordered(
     check_target(model, out)
     with ExitStack() as files:
         written = files.enter_context(whole(out))
-        permuted = written if kind is None else files.enter_context(_scratch(out))
+        permuted = written
+        if kind is not None:
+            permuted = out.with_name(f"{out.name}.permuted")
+            files.callback(permuted.unlink, missing_ok=True)
         _permute(model, orders, permuted, progress)
         if kind is not None:
             _quantise(permuted, written, kind, threads)
         open_model(written)  # raises what is wrong with it
-
-
-def _scratch(out: Path) -> _Scratch:
-    return _Scratch(out.with_name(f"{out.name}.permuted"))
-
-
-class _Scratch:
-    """A file for a while."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Path:
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
 
 
 def _first(pieces: Sequence[Tokens]) -> list[Tokens]:
