@@ -97,8 +97,8 @@ class Exchange {
   // Adds all results to `sum`, in request order. Returns the groups whose tolerant requests are late: they are carried
   // into the next round, and their means belong into this sync's sum.
   virtual uint64_t collect(Partial& sum) = 0;
-  // What was carried into this round and has been answered, or stood in for. Once a round, after `collect`; nothing is
-  // carried any further.
+  // What was carried into this round and has been answered, or stood in for. Once a sync, after its last `collect`;
+  // nothing is carried any further.
   virtual std::vector<Correction> corrections() = 0;
 
   // A new epoch of the slot: what any cache holds from `base` on is void. What is outstanding is given up.

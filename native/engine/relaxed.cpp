@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "engine/error.h"
+#include "engine/groups.h"
 #include "schedule/placing.h"
 
 namespace halo {
@@ -16,8 +17,6 @@ namespace halo {
 namespace {
 
 uint64_t count_of(uint64_t mask) { return static_cast<uint64_t>(__builtin_popcountll(mask)); }
-
-uint64_t all_groups(int groups) { return ~uint64_t{0} >> (64 - groups); }
 
 }  // namespace
 
@@ -63,7 +62,7 @@ uint64_t Engine::choose(int layer) {
 // Of the hub's own groups, those that are late in this sync.
 uint64_t Engine::draw_late(const Scatter& s) {
   const uint64_t empty = tolerance_->empty(s.input->layer);
-  const uint64_t may = lateness_.options().any_group ? all_groups(s.groups) : tolerant_;
+  const uint64_t may = lateness_.options().any_group ? first_bits(s.groups) : tolerant_;
   return lateness_.is_on() ? lateness_.draw(may & ~empty) & masks_[0] : 0;
 }
 
@@ -124,7 +123,7 @@ void Engine::count_settled(const Scatter& s, uint64_t late) {
   uint64_t tolerant = count_of(tolerant_ & ~empty);
   if (s.relaxed && tolerant == 0) tolerant = static_cast<uint64_t>(tolerance_->quota(in.layer));
   count([&](EngineCounters& c) {
-    c.tolerance.groups += count_of(all_groups(s.groups) & ~empty);
+    c.tolerance.groups += count_of(first_bits(s.groups) & ~empty);
     c.tolerance.tolerant += s.relaxed ? tolerant : 0;
     c.tolerance.late += count_of(late & ~empty);
     c.tolerance.forced += s.relaxed ? count_of(forced_ & ~empty) : 0;

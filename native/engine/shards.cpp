@@ -1,11 +1,11 @@
 // A layer's shards are runs of neighbouring groups: they are read from the file, and lie in memory, in one piece.
 #include "engine/shards.h"
 
+#include "engine/groups.h"
+
 namespace halo {
 
 namespace {
-
-uint64_t first(int groups) { return groups == 0 ? 0 : ~uint64_t{0} >> (64 - groups); }
 
 // Whoever has one group more of the attention part (they are larger) has one less of the MLP, mostly.
 uint64_t shard(int layer, int groups, int index, int of) {
@@ -18,7 +18,7 @@ uint64_t shard(int layer, int groups, int index, int of) {
 
 uint64_t share_of(int layer, int groups, double share) {
   const auto before = [&](int layers) { return static_cast<int>(share * groups * layers + 1e-6); };
-  return first(before(layer + 1) - before(layer));
+  return first_bits(before(layer + 1) - before(layer));
 }
 
 template <typename F>
@@ -34,7 +34,7 @@ std::vector<LayerMasks> of_each_layer(const Model& model, const F& mask) {
 }  // namespace
 
 std::vector<LayerMasks> all_masks(const Model& model) {
-  return of_each_layer(model, [](int, int groups, int) { return first(groups); });
+  return of_each_layer(model, [](int, int groups, int) { return first_bits(groups); });
 }
 
 std::vector<LayerMasks> shard_masks(const Model& model, int index, int of) {

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "engine/groups.h"
+
 namespace halo {
 
 namespace {
-
-uint64_t first_groups(int groups) { return groups >= 64 ? ~uint64_t{0} : (uint64_t{1} << groups) - 1; }
 
 bool holds(const Candidate& c, int group) { return c.resident >> group & 1; }
 
@@ -36,8 +36,8 @@ void EvenAssigner::assign(const Question& q, const std::vector<Candidate>& candi
   const int own = workers == 0 ? q.groups : of_hub(q.layer + 1, q.groups, workers) - of_hub(q.layer, q.groups, workers);
   uint64_t everywhere = candidates[0].resident;
   for (int w : workers_) everywhere &= candidates[w].resident;
-  if (workers > 0 && (first_groups(q.groups) & ~everywhere) != 0) return deal(q, candidates, own, masks);
-  masks[0] = first_groups(own);
+  if (workers > 0 && (first_bits(q.groups) & ~everywhere) != 0) return deal(q, candidates, own, masks);
+  masks[0] = first_bits(own);
   const int rest = q.groups - own;
   for (int g = 0; g < rest; ++g) {
     masks[workers_[(g * workers / rest + q.layer) % workers]] |= uint64_t{1} << (own + g);

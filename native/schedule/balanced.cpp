@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/groups.h"
 #include "schedule/assigner.h"
 
 namespace halo {
@@ -16,7 +17,6 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kLongest = 1e12, kLeastGroup = 1e-2;  // microseconds
 
 uint64_t bit(int i) { return uint64_t{1} << i; }
-uint64_t first(int n) { return n >= 64 ? ~uint64_t{0} : bit(n) - 1; }
 int count(uint64_t set) { return __builtin_popcountll(set); }
 int lowest(uint64_t set) { return __builtin_ctzll(set); }
 
@@ -45,7 +45,7 @@ void BalancedAssigner::assign(const Question& q, const std::vector<Candidate>& c
     for (const Device& d : devices_) memory.may[d.index] = d.may;
   }
   loads_ = best_;
-  into_runs(first(q.groups));
+  into_runs(first_bits(q.groups));
   memory.urge = 0;
   memory.masks.assign(candidates.size(), 0);
   for (size_t i = 0; i < devices_.size(); ++i) memory.masks[devices_[i].index] = loads_[i].mask;
@@ -54,7 +54,7 @@ void BalancedAssigner::assign(const Question& q, const std::vector<Candidate>& c
 
 // Who takes part, and which groups each may have: what it holds, and the hub what nobody else holds, too.
 void BalancedAssigner::look(const Question& q, const std::vector<Candidate>& candidates) {
-  const uint64_t all = first(q.groups);
+  const uint64_t all = first_bits(q.groups);
   uint64_t held = 0;
   devices_.clear();
   for (size_t i = 0; i < candidates.size() && devices_.size() < kMaxDevices; ++i) {
@@ -105,7 +105,7 @@ void BalancedAssigner::recall(const Memory& memory) {
 // What no assignment can undercut: everyone holding everything, and nobody costing the hub anything.
 double BalancedAssigner::lower_bound(int groups) {
   begin(1);
-  fill(first(static_cast<int>(devices_.size())), groups);
+  fill(first_bits(static_cast<int>(devices_.size())), groups);
   return makespan();
 }
 
@@ -115,7 +115,7 @@ double BalancedAssigner::lower_bound(int groups) {
 // tenth off.
 double BalancedAssigner::find_best(int groups) {
   best_time_ = kNever;
-  consider(first(static_cast<int>(devices_.size())), groups);
+  consider(first_bits(static_cast<int>(devices_.size())), groups);
   toggle(groups);
   order_devices([this](int i) { return -devices_[i].cost; });
   uint64_t used = 1;

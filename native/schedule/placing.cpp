@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "engine/groups.h"
+
 namespace halo {
 
 namespace {
@@ -13,7 +15,6 @@ constexpr double kOftenLate = 0.01;  // of its requests
 using Order = std::array<uint8_t, kMaxGroups>;
 
 uint64_t bit(int i) { return uint64_t{1} << i; }
-uint64_t first(int n) { return n >= 64 ? ~uint64_t{0} : bit(n) - 1; }
 
 // Greater: less reliable.
 std::pair<bool, double> unreliability(const Candidate& c) { return {c.unstable, c.lateness}; }
@@ -53,7 +54,7 @@ uint64_t held_unreliably(const std::vector<Candidate>& candidates, int groups) {
     const Candidate& c = candidates[i];
     if (c.takes) (is_unreliable(c) ? unreliably : reliably) |= c.resident;
   }
-  return unreliably & ~reliably & first(groups);
+  return unreliably & ~reliably & first_bits(groups);
 }
 
 void place(const float* scores, int groups, const std::vector<Candidate>& candidates, std::vector<uint64_t>& masks) {
