@@ -41,6 +41,10 @@ class Model:
         """
     def forget(self) -> None:
         """Give all packed weights back; nobody may compute meanwhile."""
+    def weight_bytes(self, masks: Sequence[tuple[int, int]], *, output: bool = True) -> int:
+        """What these groups and, with `output`, the head take in memory, whether they are there or not."""
+    def cache_bytes(self, positions: int) -> int:
+        """What keys and values of so many positions take."""
     def resident(self) -> list[tuple[int, int]]:
         """The groups in memory."""
 

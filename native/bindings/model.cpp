@@ -125,6 +125,15 @@ Masks resident(const Model& model) {
   return masks;
 }
 
+size_t weight_bytes(const Model& model, const Masks& masks, bool output) {
+  return model.residency->bytes(from_python(model, masks), output);
+}
+
+size_t cache_bytes(const Model& model, int64_t positions) {
+  const Spec& s = model.spec;
+  return static_cast<size_t>(positions) * s.layers * s.kv_heads * s.head_dim * 2 * sizeof(uint16_t);
+}
+
 Masks checked_shard_masks(const Model& model, int index, int of) {
   if (of < 1 || index < 0 || index >= of) throw std::invalid_argument("there is no such shard");
   return to_python(shard_masks(model, index, of));
@@ -146,6 +155,9 @@ void bind_model(py::module_& m) {
       .def(
           "forget", [](const Model& model) { model.residency->forget(); }, py::call_guard<py::gil_scoped_release>(),
           "Gives all packed weights back; nobody may compute meanwhile.")
+      .def("weight_bytes", &weight_bytes, py::arg("masks"), py::kw_only(), py::arg("output") = true,
+           "What these groups take in memory, in bytes.")
+      .def("cache_bytes", &cache_bytes, py::arg("positions"), "What so many positions take in a cache, in bytes.")
       .def("resident", &resident, "The groups in memory: (attention mask, MLP mask) of each layer.");
   m.def("shard_masks", &checked_shard_masks, py::arg("model"), py::arg("index"), py::arg("of"),
         "The groups of an even shard of a model: (attention mask, MLP mask) of each layer.");

@@ -61,6 +61,12 @@ class Model:
         self.held = [(a | c, b | d) for (a, b), (c, d) in zip(self.held, masks, strict=True)]
         self.loads.append((masks, output))
 
+    def weight_bytes(self, masks, *, output=True):
+        return sum(a.bit_count() + b.bit_count() for a, b in masks) << 20
+
+    def cache_bytes(self, positions):
+        return positions << 10
+
     def forget(self):
         self.held = [(0, 0)] * LAYERS
 
