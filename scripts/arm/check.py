@@ -6,9 +6,8 @@ Called by scripts/arm/check.sh, which makes the root. Each line is a check with 
 
 - the kernels are those of that processor;
 - as a hub with a worker of its own, it generates the text that this machine makes alone;
-- as the worker of a hub here that computes nothing itself, its logits are within f32 rounding of an x86 worker's for a
-  model in F32, and for one in Q8_0, whose activations are rounded to 8 bits, within 1.5 times of what x86's own
-  variants differ by;
+- as the worker of a hub here that computes nothing itself, its logits are those of an x86 worker: within f32
+  rounding for a model in F32, and within one step of an activation for one in Q8_0, whose activations have 8 bits;
 - what it takes: installed size, and the memory of an idle worker (the emulator's own left out).
 """
 
@@ -43,10 +42,13 @@ from tests.tiny_gguf import Shape, write_tiny
 
 PROMPT, TOKENS = "Once upon a time", 60
 POSITIONS = 64
+_PAGE = 4096
 _WAIT_S = 300
 """Emulated, a worker takes half a minute to start."""
 _ROUNDING = 2e-5
 """Of the largest logit, in F32: sums of some hundred values in another order."""
+_STEP = 2e-3
+"""In Q8_0: an activation between two of 255 steps, which rounding puts on the other one."""
 _FACTOR = 1.5
 _AREA, _AREA_BYTES = 0x2000_0000_0000, 1 << 34
 """Where the emulated program's memory lies, so that it can be told from the emulator's."""
@@ -66,9 +68,13 @@ class Root:
         """What runs a command inside. The process is the emulator's, with the same number inside and out."""
         set_ = ["PATH=/venv/bin:/usr/bin:/usr/sbin", "HOME=/root", "LC_ALL=C.UTF-8", f"QEMU_CPU={self.cpu}"]
         set_ += [f"QEMU_GUEST_BASE={_AREA:#x}", f"QEMU_RESERVED_VA={_AREA_BYTES:#x}"]
-        if self.page != 4096:
+        if self.page != _PAGE:
             set_.append(f"QEMU_PAGESIZE={self.page}")
         return ["/usr/bin/env", "-i", *set_, shutil.which("chroot") or "/usr/sbin/chroot", str(self.folder), *words]
+
+    def worker(self, url: str, *words: str) -> list[str]:
+        """What runs a worker of the cell of that broker."""
+        return self.command("/worker/bin/halo", "worker", "--broker", url, "--wait", "-t", "1", *words)
 
     def run(self, *words: str, timeout: float = _WAIT_S) -> str:
         done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=timeout, check=False)
@@ -114,56 +120,79 @@ def check_kernels(root: Root) -> None:
     root.check(f"the kernels of a {root.cpu}", (isa, int(page)) == (wanted, root.page), isa=isa, page=page)
 
 
-def check_hub(root: Root) -> None:
-    words = ["generate", "--temp", "0", "-n", str(TOKENS), "-p", PROMPT, "--quiet", "--broker", "local"]
-    here = subprocess.run(
-        [sys.executable, "-m", "halo.cli", *words], check=True, capture_output=True, text=True, timeout=_WAIT_S
-    ).stdout.strip()
-    cell = ["--workers", "1", "--plan", "even", "-t", "1", "--json"]
-    told = json.loads(root.run("/venv/bin/halo", *words, *cell))
-    worker = [device["share"] for device in told["devices"] if device["name"] != "hub"]
+def check_hub(root: Root, log: Path) -> None:
+    words = ["generate", "--temp", "0", "-n", str(TOKENS), "-p", PROMPT, "--json"]
+    command = [sys.executable, "-m", "halo.cli", *words, "--broker", "local"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_WAIT_S)
+    words = ["/venv/bin/halo", *words, "--workers", "1", "--plan", "even", "-t", "1"]
+    if root.page == _PAGE:
+        text, share = told(root.run(*words, "--broker", "local"))
+    else:  # with other pages the emulator cannot run setpriv, with which a hub starts its broker
+        with broker(log.with_suffix(".broker")) as url, process(root.worker(url), log):
+            text, share = told(root.run(*words, "--broker", url))
     root.check(
         "as a hub with a worker of its own, the demo model's text is the one of this machine",
-        told["text"].strip() == here.removeprefix(PROMPT).strip() and bool(worker) and worker[0] > 0.3,
+        text == told(done.stdout)[0] and share > 0.3,
         tokens=TOKENS,
-        worker_share=round(worker[0], 2) if worker else 0,
+        worker_share=share,
     )
 
 
-def logits(model: Path, url: str | None = None, variant: str = "") -> NDArray[np.float32]:
-    """(POSITIONS, vocabulary): of a cell whose one worker computes everything."""
+def told(report: str) -> tuple[str, float]:
+    """The text, and the workers' share, that `halo generate --json` printed."""
+    document = json.loads(report)
+    return document["text"], round(sum(device["share"] for device in document["devices"][1:]), 2)
+
+
+def logits(model: Path, url: str | None = None, variant: str = "") -> tuple[NDArray[np.float32], float]:
+    """(POSITIONS, vocabulary) of a cell in which one worker is asked for everything, and the share that it computed.
+
+    The rest the hub has computed because the worker was very late: the emulator is less steady than a Pi.
+    """
     os.environ["HALO_ISA"] = variant  # of the workers that are started here; the hub's own is chosen once
-    options = {"workers": 1, "n_ctx": 256, "plan": "even", "hub_share": 0.0}
+    # A worker that alone holds its groups is waited for, however slow the emulator is.
+    options = {"workers": 1, "n_ctx": 256, "plan": "even", "hub_share": 0.0, "residency": "shards"}
+    options["partials"] = "f32" if "F32" in open_model(model).types else "fixed"
     try:
         with Cell.open(open_model(model), broker=url, log=lambda text: None, **options) as cell:  # type: ignore[arg-type]
-            told = np.asarray(cell.engine.forward(0, np.arange(3, 3 + POSITIONS, dtype=np.int32), True))
-            (worker,) = cell.report()["devices"][1:]
-            assert worker["share"] == 1, "the hub has computed, too"
-            return told
+            for _ in range(2):  # how fast the worker is has been learned when the second one begins
+                before = results(cell)
+                cell.engine.truncate(0, 0)
+                told = [cell.engine.forward(0, np.array([3 + i], np.int32), True)[0] for i in range(POSITIONS)]
+            hub, worker = results(cell) - before
+            return np.array(told), float(worker / (hub + worker))
     finally:
         del os.environ["HALO_ISA"]
+
+
+def results(cell: Cell) -> NDArray[np.float64]:
+    """How many results of groups the hub and its worker have given."""
+    return np.array([device["group_results"] for device in cell.report()["devices"]], float)
 
 
 def check_worker(root: Root, log: Path) -> None:
     shape = Shape(d=256, n_layers=4, ff=704)
     for kind in ("F32", "Q8_0"):
         file = write_tiny(root.folder / "work" / f"check-{kind}.gguf", kind, shape)
-        name = f"arm-{kind}"
-        with broker(log.with_suffix(".broker")) as url:
-            command = ["/venv/bin/halo", "worker", "--broker", url, "--wait", "-t", "1", "--name", name]
-            with process(root.command(*command, "-m", f"/work/{file.name}"), log):
-                wait_for(log, "is in the cell")
-                there = logits(file, url)
-        here = logits(file)
+        words = ["-m", f"/work/{file.name}"]
+        with broker(log.with_suffix(".broker")) as url, process(root.worker(url, *words), log):
+            wait_for(log, "is in the cell")
+            there, share = logits(file, url)
+        here, _ = logits(file)
         size = float(np.abs(here).max())
         apart = float(np.abs(there - here).max()) / size
-        others = [logits(file, variant=v) for v in _native.variants()[1:]]
+        others = [logits(file, variant=v)[0] for v in _native.variants()[1:]]
         own = max(float(np.abs(other - here).max()) for other in others) / size
-        most = _ROUNDING if kind == "F32" else _FACTOR * own
+        most = max(_FACTOR * own, _ROUNDING if kind == "F32" else _STEP)
         root.check(
             f"as the worker of a hub here, its logits in {kind} are near an x86 worker's",
-            apart <= most,
-            **{"apart by": f"{apart:.1e} of the largest", "at most": f"{most:.1e}", "x86's variants": f"{own:.1e}"},
+            apart <= most and share > 0.7,
+            **{
+                "worker_share": round(share, 2),
+                "apart by": f"{apart:.1e} of the largest",
+                "at most": f"{most:.1e}",
+                "x86's variants": f"{own:.1e}",
+            },
         )
 
 
@@ -177,12 +206,10 @@ def wait_for(log: Path, text: str) -> None:
 
 def check_size(root: Root, log: Path) -> None:
     installed = sum(f.lstat().st_size for f in (root.folder / "worker").rglob("*") if f.is_file()) / 1e6
-    with broker(log.with_suffix(".broker")) as url:
-        words = ["/worker/bin/halo", "worker", "--broker", url, "--wait", "--name", "idle"]
-        with process(root.command(*words), log) as running:
-            wait_for(log, "is in the cell")
-            time.sleep(3)
-            idle = memory_of(running.pid) / 1e6
+    with broker(log.with_suffix(".broker")) as url, process(root.worker(url), log) as running:
+        wait_for(log, "is in the cell")
+        time.sleep(3)
+        idle = memory_of(running.pid) / 1e6
     root.check("installed with its dependencies", installed <= MOST_INSTALLED_MB, MB=round(installed))
     root.check("an idle worker's memory", idle <= MOST_IDLE_MB, MB=round(idle))
 
@@ -203,13 +230,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--cpu", default="cortex-a72")
-    parser.add_argument("--page", type=int, default=4096, help="bytes of a memory page; a Pi 5's kernel has 16384")
+    parser.add_argument("--page", type=int, default=_PAGE, help="bytes of a memory page; a Pi 5's kernel has 16384")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     args = parser.parse_args()
     root = Root(args.root.resolve(), args.cpu, args.page)
     log = root.folder / "work" / "worker.log"
     check_kernels(root)
-    check_hub(root)
+    check_hub(root, log)
     check_worker(root, log)
     check_size(root, log)
     if args.json is not None:
