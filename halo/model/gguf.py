@@ -47,7 +47,10 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """A mapped GGUF file. `metadata` leaves out arrays of more than 1024 entries."""
+    """A mapped GGUF file. `metadata` leaves out arrays of more than 1024 entries.
+
+    Of a split file this is the first part, with what all parts have: see `split`.
+    """
 
     path: Path
     data: mmap.mmap
@@ -58,6 +61,12 @@ class GgufFile:
     keys: tuple[int, int]  # number of metadata keys, and where they end in the file
     header_end: int  # where the tensor table ends
     start: int  # of the tensors' data
+    others: tuple[GgufFile, ...] = ()  # the parts after this one; tensors' offsets go on in them
+
+    @property
+    def parts(self) -> tuple[GgufFile, ...]:
+        """The files in order, each with its own `data`."""
+        return (self, *self.others)
 
 
 class _Reader:
