@@ -36,6 +36,8 @@ class Shape:
     rope_scaling: float = 1.0  # linear
     rope_freqs: bool = False  # as Llama 3.1 has them
     split: int = 0  # into files of so many tensors
+    metadata: tuple[tuple[str, Any], ...] = ()  # keys that are added, or replaced
+    vectors: tuple[str, ...] = ()  # tensors of these names, of ones
     down_scale: float = 1.0  # of layer 1's MLP: large values drive `fixed` partials out of their range
 
     @property
@@ -84,6 +86,9 @@ def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
+    adders = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, tuple: writer.add_array}
+    for key, value in shape.metadata:
+        adders[type(value)](key, value)
 
 
 # Kinds that are mixtures: the type of these matrices, all others have the first type.
@@ -161,6 +166,8 @@ def write_tiny(
         matrix("output.weight", shape.vocab, shape.d, small)
     if shape.rope_freqs:  # the lower a frequency the more of it is divided
         writer.add_tensor("rope_freqs.weight", np.geomspace(1, 8, shape.columns // 2).astype(np.float32))
+    for name_of_vector in shape.vectors:
+        writer.add_tensor(name_of_vector, np.ones(shape.columns // 2, np.float32))
     for i in range(shape.n_layers):
         p = f"blk.{i}."
         norm(p + "attn_norm.weight")

@@ -68,6 +68,15 @@ class GgufFile:
         """The files in order, each with its own `data`."""
         return (self, *self.others)
 
+    def place(self, tensor: TensorInfo) -> tuple[GgufFile, int]:
+        """The part that the tensor is in, and where it begins there."""
+        at, parts = tensor.offset, iter(self.parts)
+        part = next(parts)
+        while at >= len(part.data):
+            at -= len(part.data)
+            part = next(parts)
+        return part, at
+
 
 class _Reader:
     """Walks the header; every read is checked against the end of the file."""
@@ -198,7 +207,7 @@ def read_gguf(path: Path) -> GgufFile:
     start = -(-reader.at // alignment) * alignment
     tensors = {}
     for name, shape, kind, offset in table:
-        if offset % alignment or start + offset > len(data):
+        if offset % alignment or start + offset >= len(data):
             raise reader.fail(f"tensor {name!r} starts at an impossible place")
         tensors[name] = TensorInfo(name, shape, kind, start + offset)
     if len(tensors) != len(table):

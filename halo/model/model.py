@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +13,9 @@ from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
 from halo.model.split import read_parts
 
-# Of the types that the kernels compute: ggml's number -> values a block.
+# Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
+_BYTES = {number: size for number, _, size in _native.weight_types().values()}
 
 _N = TypeVar("_N", int, float)
 
@@ -175,9 +176,19 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
                 f"{', '.join(_native.weight_types())}. Quantise the model to one of those with llama.cpp's "
                 "llama-quantize."
             )
+        _check_end(file, tensor)
     for layer in range(spec.n_layers):
         for name in _LAYER_TENSORS:
             _tensor(file, f"blk.{layer}.{name}")
+
+
+def _check_end(file: GgufFile, tensor: TensorInfo) -> None:
+    part, at = file.place(tensor)
+    if at + prod(tensor.shape) // BLOCKS[tensor.type] * _BYTES[tensor.type] > len(part.data):
+        raise ModelError(
+            f"{part.path} ends inside the tensor {tensor.name!r}: it is truncated. Download or copy it again, and "
+            "compare its size."
+        )
 
 
 def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int) -> Grid:
