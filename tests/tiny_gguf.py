@@ -58,6 +58,13 @@ def tokens(vocab: int) -> list[bytes]:
     return TOKENS + [b"\xe2\x96\x81" + bytes(word) for word in itertools.islice(words, vocab - len(TOKENS))]
 
 
+def large_vocabulary() -> Shape:
+    """As many tokens and merges as Llama 3 has."""
+    words = ("".join(word) for word in itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=4))
+    merges = tuple(f"{word} {word[::-1]}" for word in itertools.islice(words, 280147))
+    return Shape(n_layers=1, vocab=128256, metadata=(("tokenizer.ggml.merges", merges),))
+
+
 def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
     kinds = [gguf.TokenType.UNKNOWN] + [gguf.TokenType.CONTROL] * 2 + [gguf.TokenType.BYTE] * 256
     kinds += [gguf.TokenType.NORMAL] * (shape.vocab - len(kinds))

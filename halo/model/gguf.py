@@ -201,6 +201,7 @@ def read_gguf(path: Path) -> GgufFile:
     keys = n_keys, reader.at
     table = _read_tensors(reader, n_tensors)
     identity = hashlib.sha256(memoryview(data)[: reader.at]).hexdigest()
+    data.madvise(mmap.MADV_DONTNEED, 0, reader.at)  # megabytes of vocabulary that nobody here looks at again
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 8 <= alignment <= 1 << 16 or alignment % 8:
         raise reader.fail(f"its alignment is {alignment!r}")
