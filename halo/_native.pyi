@@ -21,7 +21,7 @@ class Interrupted(NativeError): ...
 class Model:
     def __init__(
         self,
-        file: Any,
+        files: Sequence[Any],
         spec: Mapping[str, Any],
         tensors: Mapping[str, tuple[int, int, int, int]],
         head_groups: Sequence[Sequence[int]],

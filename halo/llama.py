@@ -227,7 +227,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                 from halo.model import open_model  # here: an engine that is given needs no native module
 
                 model = open_model(path)
-                self._open_vocabulary(path, n_ctx or model.n_ctx_train, vocabulary)
+                self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(
                     model,

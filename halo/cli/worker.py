@@ -84,7 +84,7 @@ def run(
         memory=args.memory,
     )
     model = (open_model or _open)(args.model)
-    say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
+    say(f"started: model {model.name} ({model.types}, {size(model.size)})")
     asyncio.run(_serve(model, wish, native or native_module.load()))
     return 0
 

@@ -46,6 +46,7 @@ class Model:
         self.path = Path(path)
         self.identity = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.name = self.path.stem
+        self.size = self.path.stat().st_size
         self.native = self
         self.held = [(0, 0)] * LAYERS
         self.loads = []
