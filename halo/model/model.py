@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +12,9 @@ from halo.errors import ModelError
 from halo.model.gguf import GgufFile, TensorInfo, read_gguf
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
 
-# Of the types that the kernels compute: ggml's number -> values a block.
+# Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
+_BLOCK_BYTES = {number: size for number, _, size in _native.weight_types().values()}
 
 _N = TypeVar("_N", int, float)
 
@@ -134,7 +135,12 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
     """Every tensor is known and of a type that is computed: a model is run as it is, or not at all."""
     for name, tensor in file.tensors.items():
         parts = name.split(".", 2)
-        in_layer = len(parts) == 3 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in _LAYER_TENSORS
+        in_layer = len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in _LAYER_TENSORS
+        if in_layer and int(parts[1]) >= spec.n_layers:
+            raise ModelError(
+                f"{file.path} has a tensor {name!r}, but only {spec.n_layers} layers by its metadata: it is damaged, "
+                "or made from two models. Download or copy it again."
+            )
         if not in_layer and name not in _GLOBAL_TENSORS:
             raise ModelError(f"{file.path} has a tensor {name!r} that HALO does not know how to compute with.")
         if tensor.type not in BLOCKS:
@@ -146,6 +152,23 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
     for layer in range(spec.n_layers):
         for name in _LAYER_TENSORS:
             _tensor(file, f"blk.{layer}.{name}")
+
+
+def _check_places(file: GgufFile) -> None:
+    """The file is long enough for its tensors, and no two of them share bytes."""
+    tensors = sorted(file.tensors.values(), key=lambda tensor: tensor.offset)
+    ends = [tensor.offset + prod(tensor.shape) // BLOCKS[tensor.type] * _BLOCK_BYTES[tensor.type] for tensor in tensors]
+    if ends[-1] > file.size:
+        raise ModelError(
+            f"{file.path} is truncated or damaged: it has {file.size} bytes, and the last of its weights end at "
+            f"{ends[-1]}. Download or copy it again, and compare its size with that of the source."
+        )
+    for before, end, after in zip(tensors, ends, tensors[1:], strict=False):
+        if end > after.offset:
+            raise ModelError(
+                f"{file.path} is damaged: its tensors {before.name!r} and {after.name!r} overlap. Download or copy it "
+                "again."
+            )
 
 
 def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int) -> Grid:
@@ -180,6 +203,7 @@ def open_model(path: Path | str, *, mlp_groups: int = MAX_MLP_GROUPS) -> Model:
     _check_architecture(file)
     spec = _read_spec(file)
     _check_tensors(file, spec)
+    _check_places(file)
     grid = _make_grid(file, spec, mlp_groups)
     arguments: dict[str, Any] = asdict(spec)
     try:
