@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
-from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice
+from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_prompt
 from halo.llama import HaloLlama
 from halo.quality import parse_quality
 
@@ -57,7 +57,8 @@ class Options:
         log: Called with a line of progress now and then; None: they go to stderr.
 
     Raises:
-        ValueError: An option is out of its range (`halo.limits`).
+        ValueError: An option is out of its range (`halo.limits`), or the prompt holds half characters (surrogates).
+        TypeError: The prompt is no `str`, or a number is none.
     """
 
     prompt: str
@@ -88,6 +89,7 @@ class Options:
     log: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
+        check_prompt(self.prompt)
         check(
             max_tokens=self.max_tokens,
             workers=self.workers,

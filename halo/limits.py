@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,28 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def check(**values: float | None) -> None:
-    """Raise a ValueError for a value out of its range; None is in every range."""
+    """Raise a ValueError for a value out of its range, a TypeError for no number; None is in every range."""
     for name, value in values.items():
-        if value is not None and not LIMITS[name].holds(value):
-            raise ValueError(f"{name} is {value}; it must be {LIMITS[name]}.")
+        limit = LIMITS[name]
+        if value is None:
+            continue
+        if not isinstance(value, Integral if limit.whole else Real):
+            raise TypeError(f"{name} is {value!r}; it must be {limit}.")
+        if not limit.holds(value):
+            raise ValueError(f"{name} is {value}; it must be {limit}.")
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise a TypeError for what is no text, a ValueError for a text that has no UTF-8 form."""
+    if not isinstance(prompt, str):
+        raise TypeError(f"The prompt is of the type {type(prompt).__name__}; it must be a str. Decode bytes first.")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The prompt is no text: character {error.start} is {prompt[error.start]!r}, half of one, as in text that "
+            "was decoded with errors='surrogateescape'. Decode it as UTF-8."
+        ) from None
 
 
 def check_hub_share(plan: str, hub_share: float | None) -> None:

@@ -44,6 +44,8 @@ loss each way), and why the text ends:
 "finish" is "stop" (the model ended it), "length" (-n) or "context" (full; -c).
 """
 
+_LONGEST = 32 << 20
+"""Bytes of a prompt: a million tokens, the largest window, are fewer."""
 _LOSS_WORTH_TELLING = 0.01
 _ALONE = 0.99
 """With so much of the work this device might as well be alone."""
@@ -162,15 +164,27 @@ def read_prompt(args: argparse.Namespace) -> str:
         return _text(args.prompt.encode("utf-8", "surrogateescape"), newline="")  # the bytes that were typed
     if args.file is not None:
         try:
-            return _text(args.file.read_bytes())
+            with args.file.open("rb") as file:
+                return _text(file.read(_LONGEST + 1))
         except OSError as error:
             raise HaloError(f"The prompt cannot be read from {args.file}: {error.strerror}.") from None
-    if not sys.stdin.isatty() and (text := _text(sys.stdin.buffer.read())):
+    # Without a standard input (as under some service managers) there is none to read from.
+    if sys.stdin is not None and not sys.stdin.isatty() and (text := _text(sys.stdin.buffer.read(_LONGEST + 1))):
         return text
     raise SystemExit(args.parser.error("there is no prompt: give one with -p TEXT or -f FILE, or pipe it in"))
 
 
 def _text(data: bytes, newline: str = "\n") -> str:
+    if len(data) > _LONGEST:
+        raise HaloError(
+            f"The prompt is longer than {_LONGEST >> 20} MiB, more than any context window holds: shorten it. Is "
+            "it the file that you meant?"
+        )
+    if b"\0" in data:
+        raise HaloError(
+            f"The prompt is no text: byte {data.index(0)} is zero. Is it the file that you meant? UTF-16 must be "
+            "converted to UTF-8 first, for example with iconv."
+        )
     try:
         return data.decode("utf-8").removesuffix(newline)
     except UnicodeDecodeError as error:

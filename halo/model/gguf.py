@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from halo.errors import ModelError
+from halo.model.foreign import HEAD, what_it_is, why_no_file
 
 # ggml's names for its tensor types, for messages about those that HALO does not compute (yet).
 TYPE_NAMES = {
@@ -28,6 +29,7 @@ _BOOL, _STRING, _ARRAY = 7, 8, 9
 _MAX_STRING = 1 << 24
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16
+_MAX_NAME = 64  # of a tensor, as ggml has it
 _MAX_KEPT_ARRAY = 1024  # longer arrays (a vocabulary) are skipped: they are llama.cpp's business
 
 
@@ -147,11 +149,12 @@ class _Reader:
 def _map(path: Path) -> mmap.mmap:
     try:
         if not path.is_file():
-            what = "does not exist" if not path.exists() else "is not a regular file"
-            raise ModelError(f"The model file {path} {what}. Give the path of a GGUF file with -m.")
+            raise ModelError(f"The model file {path} {why_no_file(path)}")
         with path.open("rb") as f:
-            if os.fstat(f.fileno()).st_size < 32:
-                raise ModelError(f"The model file {path} is too short to be a GGUF file: copy it again.")
+            size = os.fstat(f.fileno()).st_size
+            if size < 32:
+                what = f"has only {size} bytes, too few for" if size else "is empty, and so not"
+                raise ModelError(f"The model file {path} {what} a GGUF file: download or copy it again.")
             return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
         raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.") from e
@@ -160,14 +163,18 @@ def _map(path: Path) -> mmap.mmap:
 def _read_header(reader: _Reader) -> tuple[int, int]:
     """Returns the numbers of tensors and of metadata keys."""
     if reader.data[:4] != b"GGUF":
-        raise ModelError(
-            f"{reader.path} is not a GGUF file: it starts with {bytes(reader.data[:4])!r}. HALO reads models in "
-            "GGUF; convert others with llama.cpp's convert_hf_to_gguf.py."
-        )
+        raise ModelError(f"{reader.path} is not a GGUF file: {what_it_is(reader.data[:HEAD])}")
     reader.at = 4
     version = reader.unpack("I")
+    if version and version & 0xFFFF == 0:
+        raise ModelError(
+            f"{reader.path} is a GGUF file for big-endian machines, and HALO runs on little-endian ones: get the file "
+            "for these, or convert it with llama.cpp's gguf_convert_endian.py."
+        )
+    if version == 1:
+        raise ModelError(f"{reader.path} is of GGUF version 1, of 2023, and HALO reads 2 and 3: get a newer file.")
     if version not in (2, 3):
-        raise reader.fail(f"its GGUF version is {version}, HALO reads 2 and 3 (little endian)")
+        raise reader.fail(f"its GGUF version is {version}, HALO reads 2 and 3")
     tensors, keys = reader.unpack("Q"), reader.unpack("Q")
     if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
         raise reader.fail(f"it claims {tensors} tensors and {keys} metadata keys")
@@ -178,6 +185,8 @@ def _read_tensors(reader: _Reader, n: int) -> list[tuple[str, tuple[int, ...], i
     table = []
     for _ in range(n):
         name, n_dims = reader.string(), reader.unpack("I")
+        if len(name) > _MAX_NAME:
+            raise reader.fail(f"a tensor has a name of {len(name)} characters")
         if not 1 <= n_dims <= 4:
             raise reader.fail(f"tensor {name!r} has {n_dims} dimensions")
         shape = tuple(reader.unpack("Q") for _ in range(n_dims))
@@ -193,8 +202,12 @@ def read_gguf(path: Path) -> GgufFile:
     reader = _Reader(data, path)
     n_tensors, n_keys = _read_header(reader)
     metadata: dict[str, Any] = {}
+    known: set[str] = set()
     for _ in range(n_keys):
         key, kind = reader.string(), reader.unpack("I")
+        if key in known:
+            raise reader.fail(f"the metadata key {key[:80]!r} is there twice")
+        known.add(key)
         value = reader.value(kind)
         if value is not None:
             metadata[key] = value

@@ -15,7 +15,7 @@ from halo.model.split import read_parts
 
 # Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
-_BYTES = {number: size for number, _, size in _native.weight_types().values()}
+_BLOCK_BYTES = {number: size for number, _, size in _native.weight_types().values()}
 
 _N = TypeVar("_N", int, float)
 
@@ -167,7 +167,12 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
     for name, tensor in file.tensors.items():
         parts = name.split(".", 2)
         known = len(parts) == 3 and parts[2] in _LAYER_TENSORS | _OPTIONAL_TENSORS
-        in_layer = known and parts[0] == "blk" and parts[1].isdigit()
+        in_layer = known and parts[0] == "blk" and parts[1].isdecimal()
+        if in_layer and int(parts[1]) >= spec.n_layers:
+            raise ModelError(
+                f"{file.path} has a tensor {name!r}, but only {spec.n_layers} layers by its metadata: it is damaged, "
+                "or made from two models. Download or copy it again."
+            )
         if not in_layer and name not in _GLOBAL_TENSORS:
             raise ModelError(f"{file.path} has a tensor {name!r} that HALO does not know how to compute with.")
         if tensor.type not in BLOCKS:
@@ -176,19 +181,28 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
                 f"{', '.join(_native.weight_types())}. Quantise the model to one of those with llama.cpp's "
                 "llama-quantize."
             )
-        _check_end(file, tensor)
     for layer in range(spec.n_layers):
         for name in _LAYER_TENSORS:
             _tensor(file, f"blk.{layer}.{name}")
 
 
-def _check_end(file: GgufFile, tensor: TensorInfo) -> None:
-    part, at = file.place(tensor)
-    if at + prod(tensor.shape) // BLOCKS[tensor.type] * _BYTES[tensor.type] > len(part.data):
-        raise ModelError(
-            f"{part.path} ends inside the tensor {tensor.name!r}: it is truncated. Download or copy it again, and "
-            "compare its size."
-        )
+def _check_places(file: GgufFile) -> None:
+    """The file, or each part of it, is long enough for its tensors, and no two of them share bytes."""
+    tensors = sorted(file.tensors.values(), key=lambda tensor: tensor.offset)
+    ends = [tensor.offset + prod(tensor.shape) // BLOCKS[tensor.type] * _BLOCK_BYTES[tensor.type] for tensor in tensors]
+    for tensor, end in zip(tensors, ends, strict=True):
+        part, at = file.place(tensor)
+        if end - tensor.offset > part.size - at:
+            raise ModelError(
+                f"{part.path} is truncated or damaged: it has {part.size} bytes, and its tensor {tensor.name!r} ends at "
+                f"{end - tensor.offset + at}. Download or copy it again, and compare its size with that of the source."
+            )
+    for before, end, after in zip(tensors, ends, tensors[1:], strict=False):
+        if end > after.offset:
+            raise ModelError(
+                f"{file.path} is damaged: its tensors {before.name!r} and {after.name!r} overlap. Download or copy it "
+                "again."
+            )
 
 
 def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int) -> Grid:
@@ -225,6 +239,7 @@ def open_model(path: Path | str, *, mlp_groups: int = MAX_MLP_GROUPS) -> Model:
     _check_architecture(file)
     spec = _read_spec(file)
     _check_tensors(file, spec)
+    _check_places(file)
     grid = _make_grid(file, spec, mlp_groups)
     arguments: dict[str, Any] = asdict(spec)
     try:

@@ -21,7 +21,7 @@ from halo.cell import Cell
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
 from halo.cli import execute, generate, options, parser
-from halo.errors import BrokerError, ModelError
+from halo.errors import BrokerError, HaloError, ModelError
 from halo.model import demo_model, open_model
 
 HALO = [sys.executable, "-m", "halo.cli"]
@@ -132,13 +132,35 @@ def test_what_goes_wrong_outside_of_halo_is_one_line_and_exit_code_1(capsys):
         assert shown.startswith("halo: error: ") and shown.count("\n") == 1
 
 
-def test_a_prompt_that_is_not_utf8_is_named(tmp_path):
-    file = tmp_path / "latin1.txt"
-    file.write_bytes("für".encode("latin-1"))
-    for prompt in (["-p", b"a\xff"], ["-f", str(file)]):
-        shown = subprocess.run([*HALO, "generate", *prompt], capture_output=True, text=True)
-        assert shown.returncode == 1
-        assert shown.stderr.startswith("halo: error: The prompt is not UTF-8 text: byte 1 is 0xf")
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        ("für".encode("latin-1"), "The prompt is not UTF-8 text: byte 1 is 0xfc."),
+        ("für".encode("utf-16"), "The prompt is no text: byte 3 is zero."),
+        (b"x" * (32 << 20) + b"y", "The prompt is longer than 32 MiB"),
+    ],
+)
+@pytest.mark.parametrize("way", ["file", "pipe"])
+def test_a_prompt_that_is_no_text_is_named(data, said, way, tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(data)
+    options = parser().parse_args(["generate", *(["-f", str(file)] if way == "file" else [])])
+    with file.open() as piped, mock.patch("sys.stdin", piped), pytest.raises(HaloError, match=said):
+        generate.read_prompt(options)
+
+
+def test_a_prompt_that_is_typed_is_read_as_utf8():
+    shown = subprocess.run([*HALO, "generate", "-p", b"a\xff"], capture_output=True, text=True)
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("halo: error: The prompt is not UTF-8 text: byte 1 is 0xff")
+
+
+def test_a_file_without_end_is_no_prompt_and_neither_is_a_closed_stdin():
+    with pytest.raises(HaloError, match="longer than 32 MiB"):
+        generate.read_prompt(parser().parse_args(["generate", "-f", "/dev/zero"]))
+    with mock.patch("sys.stdin", None), pytest.raises(SystemExit) as ended, contextlib.redirect_stderr(io.StringIO()):
+        generate.read_prompt(parser().parse_args(["generate"]))
+    assert ended.value.code == 2
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

@@ -126,6 +126,23 @@ def test_numbers_out_of_their_range_are_refused_with_it(wrong: dict[str, Any]) -
         halo.generate(PROMPT, **wrong)
 
 
+@pytest.mark.parametrize(
+    "prompt, options, error, said",
+    [
+        (None, {}, TypeError, "must be a str"),
+        (b"Once", {}, TypeError, "Decode bytes first"),
+        ("a\udcff", {}, ValueError, "character 1 is .* half of one"),
+        (PROMPT, {"max_tokens": 1.5}, TypeError, "max_tokens is 1.5; it must be a whole number"),
+        (PROMPT, {"temperature": "1"}, TypeError, "temperature is '1'; it must be a number"),
+    ],
+)
+def test_what_is_no_text_and_no_number_is_refused(
+    prompt: Any, options: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        halo.generate(prompt, **options)
+
+
 def test_a_prompt_that_does_not_fit(opened: Opened) -> None:
     with pytest.raises(ContextError, match="the context window holds 256"):
         halo.generate(PROMPT * 60)

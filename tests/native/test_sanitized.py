@@ -21,10 +21,10 @@ pytestmark = [
 ]
 
 
-def built(program: str, option: str) -> Path:
+def built(program: str, option: str, *more: str) -> Path:
     """The program; its build is kept between runs, so that only what changed is compiled again."""
     build = ROOT / "build" / program
-    configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-D{option}=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-D{option}=ON", "-DCMAKE_BUILD_TYPE=Release", *more]
     for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
