@@ -101,6 +101,7 @@ def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
 # Kinds that are mixtures: the type of these matrices, all others have the first type.
 MIXTURES = {
     "Q4_K_M": ("Q4_K", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
+    "Q45": ("Q5_1", {"attn_v": "Q4_1", "attn_output": "IQ4_NL", "ffn_down": "Q5_0"}),
     "Q4_0-F16": ("Q4_0", {"attn_output": "F16", "ffn_down": "F16"}),  # groups of less than a panel of q, gate and up
     "Q4_0+F16": ("Q4_0", {"attn_v": "F16", "ffn_up": "F16"}),  # weights of one sync that consume different formats
 }
@@ -117,22 +118,28 @@ def kind_of(name: str, kind: str, layers: int) -> str:
     return others.get(parts[-2], usual)
 
 
-# K-quants, which the gguf package reads but does not write: where the f16 scale and min are, and their sizes for
-# random quants to have a standard deviation of 1.
-K_QUANTS = {"Q4_K": ((0, 1 / 250), (2, 0.03)), "Q5_K": ((0, 1 / 500), (2, 0.031)), "Q6_K": ((208, 1 / 1370),)}
+# What the gguf package reads but does not write: where the f16 scale and min are, and their sizes for random quants to
+# have a standard deviation of 1.
+RANDOM_BLOCKS = {
+    "Q4_K": ((0, 1 / 250), (2, 0.03)), "Q5_K": ((0, 1 / 500), (2, 0.031)), "Q6_K": ((208, 1 / 1370),),
+    "Q2_K": ((80, 1 / 16), (82, 0.09)), "Q3_K": ((108, 1 / 43.4),), "IQ4_NL": ((0, 1 / 67.4),),
+    "IQ4_XS": ((0, 1 / 1250),),
+}  # fmt: skip
 
+
+KINDS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", *RANDOM_BLOCKS, *MIXTURES)
 
 LARGE = 1 << 20  # bytes from which on a matrix is made once
 
 
 def random_matrix(random: np.random.Generator, kind: str, rows: int, columns: int, scale: float) -> NDArray[Any]:
-    """A matrix of standard deviation `scale`, about: quantised normal values, or random K blocks."""
+    """A matrix of standard deviation `scale`, about: quantised normal values, or random blocks."""
     quant = gguf.GGMLQuantizationType[kind]
-    if kind not in K_QUANTS:
+    if kind not in RANDOM_BLOCKS:
         return gguf.quants.quantize((random.standard_normal((rows, columns)) * scale).astype(np.float32), quant)
     values, size = gguf.GGML_QUANT_SIZES[quant]
     blocks = random.integers(0, 256, (rows * columns // values, size), np.uint8)
-    for at, unit in K_QUANTS[kind]:
+    for at, unit in RANDOM_BLOCKS[kind]:
         blocks[:, at : at + 2] = np.full((len(blocks), 1), unit * scale, np.float16).view(np.uint8)
     return blocks.reshape(rows, -1)
 
@@ -202,7 +209,7 @@ def write_tiny(
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a tiny random LLaMA GGUF file for tests.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--type", default="F32", choices=["F32", "F16", "BF16", "Q8_0", "Q4_0"])
+    parser.add_argument("--type", default="F32", choices=KINDS)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     print(write_tiny(args.out, args.type, seed=args.seed))

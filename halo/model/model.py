@@ -194,7 +194,7 @@ def _check_places(file: GgufFile) -> None:
         part, at = file.place(tensor)
         if end - tensor.offset > part.size - at:
             raise ModelError(
-                f"{part.path} is truncated or damaged: it has {part.size} bytes, and its tensor {tensor.name!r} ends at "
+                f"{part.path} is truncated or damaged: it has {part.size} bytes, but tensor {tensor.name!r} ends at "
                 f"{end - tensor.offset + at}. Download or copy it again, and compare its size with that of the source."
             )
     for before, end, after in zip(tensors, ends, tensors[1:], strict=False):

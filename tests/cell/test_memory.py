@@ -59,9 +59,7 @@ def test_a_system_that_tells_nothing_has_all_of_its_memory(tmp_path):
 
 def test_what_does_not_fit_is_named_with_what_to_try():
     Budget(2 * GB).check(GB, GB // 2)
-    with pytest.raises(
-        CellError, match=r"2\.56 GB .*1\.50 GB of weights.*2\.00 GB that it may.*--residency"
-    ):
+    with pytest.raises(CellError, match=r"2\.56 GB .*1\.50 GB of weights.*2\.00 GB that it may.*--residency"):
         Budget(2 * GB).check(3 * GB // 2, GB)
     with pytest.raises(CellError, match="are free"):
         Budget().check(10**15, 0)
