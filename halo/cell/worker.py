@@ -41,6 +41,8 @@ _HUB_PINGS_S = 2.5
 """Within this time a hub that lives has sent a packet, whatever the broker says of it."""
 _LOOK_S = 5.0
 """Between looks at this device's addresses."""
+_ROOM_S = 10.0
+"""Between looks at whether the memory has room by now."""
 
 
 @dataclass(frozen=True)
@@ -231,22 +233,44 @@ class WorkerService:
 
     async def _load_and_serve(self, lease: Lease, again: bool) -> None:
         """Hold what the lease wants, then answer; load what the plan says later beside that."""
-        positions = lease.n_ctx * lease.slots
         try:
             shard = await self._residence.wanted(lease)
             if self._residence.exceeds(shard):  # nobody has been told that we are ready: nothing is computed
                 await self._data.on_bench(self._residence.forget)
-            await self._residence.load(shard, positions, self._tell_loading)
+            await self._wait_for_room(lease, shard)
+            await self._residence.load(shard, self._tell_loading)
             self._serve(lease, shard, again)
             while lease.residency == "shards":
                 await self._publish_if_up()
                 shard = await self._residence.changed(lease, shard)
-                await self._residence.load(shard, positions, lambda loaded: None)
-                self._profile = msgspec.structs.replace(self._profile, shard=shard)
+                await self._wait_for_room(lease, shard)
+                await self._residence.load(shard, lambda loaded: None)
+                self._profile = msgspec.structs.replace(self._profile, shard=shard, reason="")
         except Exception as error:  # too little memory, say
             self._datagrams.close()
             self._refuse(f"it cannot load its part of the model: {error}.")
         await self._publish_if_up()
+
+    async def _wait_for_room(self, lease: Lease, shard: Shard | None) -> None:
+        """Return once the shard fits into the memory; until then the profile says why it does not.
+
+        A worker that serves already goes on with what it has.
+        """
+        while True:
+            try:
+                if advice := self._residence.room(shard, lease.n_ctx * lease.slots):
+                    self._log(advice)
+                break
+            except CellError as error:
+                reason = clean(f"it cannot load its part of the model: {error}")
+            if reason.split(" that ")[0] != self._profile.reason.split(" that ")[0]:
+                self._log(reason)
+            state = "ready" if self._profile.state == "ready" else "refused"
+            self._profile = msgspec.structs.replace(self._profile, state=state, reason=reason)
+            await self._publish_if_up()
+            await asyncio.sleep(_ROOM_S)
+        if self._profile.state == "refused":
+            self._profile = replace_profile(self._profile, "loading", session=lease.session)
 
     def _tell_loading(self, loaded: float) -> None:
         if self._profile.state != "loading":
