@@ -15,14 +15,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # for tests.tiny_gguf
 
-from tests.tiny_gguf import Shape, write_tiny
+from tests.tiny_gguf import KINDS, Shape, write_tiny
 
 TINYLLAMA = Shape(d=2048, n_layers=22, n_heads=32, n_kv_heads=4, ff=5632, n_ctx=2048, vocab=32000)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write a model of TinyLlama's shape with random weights.")
-    parser.add_argument("type", choices=["F16", "Q8_0", "Q4_0", "Q4_K_M"])
+    parser.add_argument("type", choices=KINDS)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     print(write_tiny(args.out, args.type, TINYLLAMA, name="tinyllama-random"))

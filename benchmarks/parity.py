@@ -3,6 +3,7 @@
 
 python benchmarks/parity.py                          # the demo models, on models/eval.txt
 python benchmarks/parity.py MODEL.gguf ... --texts TEXTS.txt
+python benchmarks/parity.py --made           # made-up models: every weight type, and what model files may have
 python benchmarks/parity.py --partials f16           # a hub that computes nothing, and 3 workers in one process
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +25,7 @@ from halo.limits import PARTIALS  # noqa: E402
 from halo.model import open_model  # noqa: E402
 from tests.native.in_process import LocalCell  # noqa: E402
 from tests.parity.harness import HEAD, POSITIONS, TEXTS, compare, difference, native_engine  # noqa: E402
+from tests.parity.made import MADE, compare_made  # noqa: E402
 
 WORKERS = 3
 
@@ -35,6 +38,14 @@ def sharing_engine(path: Path, n_ctx: int, partials: str) -> Iterator[Engine]:
     yield cell.engine
 
 
+def compare_all_made() -> None:
+    print(HEAD)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MADE:
+            for result in compare_made(name, Path(folder)):
+                print(result.row(), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare HALO's logits with llama.cpp's, teacher-forced.")
     parser.add_argument("models", nargs="*", type=Path, help="GGUF files (default: models/halo-demo-*.gguf)")
@@ -42,7 +53,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=TEXTS, help="texts (%(default)s)")
     parser.add_argument("--positions", type=int, default=POSITIONS, help="tokens of each text (%(default)s)")
     parser.add_argument("--partials", choices=PARTIALS, help="of a cell with workers (default: one device, none)")
+    parser.add_argument("--made", action="store_true", help="made-up models instead, on random tokens")
     args = parser.parse_args()
+    if args.made:
+        compare_all_made()
+        return
     models = args.models or sorted((ROOT / "models").glob("halo-demo-*.gguf"))
     size = {"count": args.count, "positions": args.positions}
     engine = partial(sharing_engine, partials=args.partials) if args.partials else native_engine

@@ -24,7 +24,7 @@ class Interrupted(NativeError): ...
 class Model:
     def __init__(
         self,
-        file: Any,
+        files: Sequence[Any],
         spec: Mapping[str, Any],
         tensors: Mapping[str, tuple[int, int, int, int]],
         head_groups: Sequence[Sequence[int]],
@@ -44,6 +44,10 @@ class Model:
         """
     def forget(self) -> None:
         """Give all packed weights back; nobody may compute meanwhile."""
+    def weight_bytes(self, masks: Sequence[tuple[int, int]], *, output: bool = True) -> int:
+        """What these groups and, with `output`, the head take in memory, whether they are there or not."""
+    def cache_bytes(self, positions: int) -> int:
+        """What keys and values of so many positions take."""
     def resident(self) -> list[tuple[int, int]]:
         """The groups in memory."""
 

@@ -231,8 +231,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                 from halo.model.vocabulary import check_vocabulary
 
                 model = open_model(path)
-                check_vocabulary(path)
-                self._open_vocabulary(path, n_ctx or model.n_ctx_train, vocabulary)
+                check_vocabulary(model.path)
+                self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(
                     model,

@@ -74,7 +74,7 @@ def bench_model(
     tokens = np.random.default_rng(0).integers(3, model.spec.vocab, PROMPT + context).astype(np.int32)
     results = []
     for n in threads:
-        compared = engines(path, max(2 * PROMPT, context + PROMPT), n)
+        compared = engines(model.path, max(2 * PROMPT, context + PROMPT), n)
         results.append(_figure(n, "prompt", _measure(compared, 0, tokens[:PROMPT], False, rounds)))
         results.append(_figure(n, "token", _measure(compared, 8, tokens[:GENERATED], True, rounds)))
         if context:

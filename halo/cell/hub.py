@@ -23,9 +23,11 @@ from halo.cell.engine import CellEngine, Membership
 from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
 from halo.cell.loop import LoopThread, errors_in_one_line
+from halo.cell.memory import Budget
 from halo.cell.messages import ModelId, Partials, Plan, Residency, clean
-from halo.cell.native import Command, Native, OpenModel, Relay
+from halo.cell.native import Command, Masks, Native, OpenModel, Relay
 from halo.cell.news import describe
+from halo.cell.plan import WHOLE
 from halo.cell.roster import Roster
 from halo.cell.session import HubSession, Offer
 from halo.cell.shards import HubShards
@@ -217,12 +219,12 @@ class Cell:
         topics = Topics(wish.cell)
         alone = wish.broker is None and not wish.workers
         if alone or wish.residency == "full":
-            self._model.native.load()
+            self._load(self._native.shard_masks(self._model.native, *WHOLE))
         if not alone:
             self._loop = LoopThread("halo-cell")
             self._loop.run(self._join(topics, worker_command))
         if self._session is not None and self._session.shards is not None:
-            self._model.native.load(self._session.shards.hub_masks())
+            self._load(self._session.shards.hub_masks())
         engine = self._native.Engine(
             self._model.native, wish.n_ctx, n_slots=_SLOTS, threads=wish.threads, partials=wish.partials
         )
@@ -236,6 +238,14 @@ class Cell:
         if used.share and wish.quality is None and not alone:
             self._log(f"quality: {used.level}, as {quality.sidecar.name} allows (exact: the same text, always)")
         self.engine = CellEngine(self._native, engine, self._members, quality)
+
+    def _load(self, masks: Masks) -> None:
+        model = self._model.native
+        try:
+            Budget().check(model.weight_bytes(masks), model.cache_bytes(self._wish.n_ctx * _SLOTS))
+        except CellError as error:  # of its own device, the user is told and the judge
+            self._log(f"this device will swap, or the system end it: {error}")
+        model.load(masks)
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:
         wish = self._wish

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # only: a worker does without numpy, which takes 10 MB
+    import numpy as np
+    from numpy.typing import NDArray
 
 Post = Callable[[list[tuple[int, int, bytes]]], None]
 """Takes messages to send: (index, attempt, message); attempt 0 is the first."""
 Masks = list[tuple[int, int]]
 """Groups: (attention mask, MLP mask) of each layer."""
-Tables = Sequence[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]
+Tables: TypeAlias = (
+    "Sequence[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]"
+)
 """A sidecar's, by layer: mean (groups, d), predictor (groups, d), bias (groups), significance (groups)."""
 DatagramOffer = tuple[bytes, str, str, list[tuple[str, int]]]
 """A worker's public key, incarnation, cipher, and the addresses and ports where it may be."""
@@ -33,6 +36,8 @@ class OpenModel(Protocol):
     def native(self) -> Any: ...
     @property
     def types(self) -> str: ...
+    @property
+    def size(self) -> int: ...
 
 
 class Relay(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from halo.cell.memory import Budget
 from halo.cell.messages import BadDocument, Lease, Plan, Shard, decode
 from halo.cell.native import Native
 from halo.cell.plan import WHOLE, masks_of_shard
@@ -22,12 +23,13 @@ class _Stopped(Exception):
 class Residence:
     """Of one worker. Made and used in the loop; the loading has a thread of its own."""
 
-    def __init__(self, native: Native, model: Any, name: str) -> None:
+    def __init__(self, native: Native, model: Any, name: str, budget: Budget) -> None:
         self.ignored = 0
         """Plans that were not valid."""
         self._native = native
         self._model = model
         self._name = name
+        self._budget = budget
         self._plan: Plan | None = None
         self._news = asyncio.Event()
         self._loader = ThreadPoolExecutor(1, "halo-load")
@@ -68,12 +70,16 @@ class Residence:
         """Give all memory back; not while anything is computed."""
         self._model.forget()
 
-    async def load(self, shard: Shard | None, told: Callable[[float], None]) -> None:
-        """Load the shard, or nothing but what every worker needs.
+    async def load(self, shard: Shard | None, positions: int, told: Callable[[float], None]) -> None:
+        """Load the shard, or nothing but what every worker needs, beside caches of so many positions.
 
-        `told` hears in the loop, each second, how much of it (0 to 1) is there. A cancelled call stops soon.
+        `told` hears in the loop, each second, how much of it (0 to 1) is there. A cancelled call stops soon. Raises
+        CellError, and loads nothing, where it does not fit into the memory.
         """
         masks = masks_of_shard(self._native, self._model, shard)
+        held = self._model.weight_bytes(self._model.resident(), output=False)
+        weights = self._model.weight_bytes(masks, output=False)
+        self._budget.check(weights, self._model.cache_bytes(positions), held)
         loop, stopped, next_at = asyncio.get_running_loop(), False, time.monotonic() + _TELL_S
 
         def progress(done: int, total: int) -> None:

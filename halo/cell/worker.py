@@ -22,6 +22,7 @@ from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
 from halo.cell.ledger import HUB
 from halo.cell.loop import errors_in_one_line
+from halo.cell.memory import Budget
 from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, Shard, clean, decode, encode
 from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.residence import Residence
@@ -55,6 +56,8 @@ class WorkerWish:
     pace_us: int = 0
     pace_group_us: int = 0
     udp_port: int = 0
+    memory: int | None = None
+    """Bytes; None: what is free."""
 
 
 def default_name() -> str:
@@ -78,8 +81,9 @@ class WorkerService:
         self._worker: NativeWorker = native.Worker(model.native, wish.threads)
         self._worker.set_pace(wish.pace_us, wish.pace_group_us)
         self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
-        self._profile = self._describe(native)
-        self._residence = Residence(native, model.native, self.name)
+        budget = Budget(wish.memory)
+        self._profile = self._describe(native, budget)
+        self._residence = Residence(native, model.native, self.name, budget)
         self._serving: asyncio.Task[None] | None = None
         loopback = is_loopback(wish.address.host)
         self._datagrams = WorkerDatagrams(
@@ -228,16 +232,17 @@ class WorkerService:
 
     async def _load_and_serve(self, lease: Lease, again: bool) -> None:
         """Hold what the lease wants, then answer; load what the plan says later beside that."""
+        positions = lease.n_ctx * lease.slots
         try:
             shard = await self._residence.wanted(lease)
             if self._residence.exceeds(shard):  # nobody has been told that we are ready: nothing is computed
                 await self._data.on_bench(self._residence.forget)
-            await self._residence.load(shard, self._tell_loading)
+            await self._residence.load(shard, positions, self._tell_loading)
             self._serve(lease, shard, again)
             while lease.residency == "shards":
                 await self._publish_if_up()
                 shard = await self._residence.changed(lease, shard)
-                await self._residence.load(shard, lambda loaded: None)
+                await self._residence.load(shard, positions, lambda loaded: None)
                 self._profile = msgspec.structs.replace(self._profile, shard=shard)
         except Exception as error:  # too little memory, say
             self._datagrams.close()
@@ -326,14 +331,14 @@ class WorkerService:
             last_resort.daemon = True
             last_resort.start()
 
-    def _describe(self, native: Native) -> Profile:
+    def _describe(self, native: Native, budget: Budget) -> Profile:
         return Profile(
             name=self.name,
             incarnation=secrets.token_hex(8),
             isa=clean(native.isa()),
             threads=self._wish.threads,
             cores=os.cpu_count() or 1,
-            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            memory_bytes=budget.total,
             exchanges=["mqtt"],
             lanes=LANES,
             model=self._model,

@@ -13,7 +13,17 @@ from halo.cell.address import Address
 from halo.cell.native import Native, OpenModel
 from halo.cell.worker import WorkerService, WorkerWish
 from halo.cli.console import say, size
-from halo.cli.options import Commands, add_cell, add_model, add_pace, add_pace_group, command, need_broker, within
+from halo.cli.options import (
+    Commands,
+    add_cell,
+    add_model,
+    add_pace,
+    add_pace_group,
+    amount,
+    command,
+    need_broker,
+    within,
+)
 from halo.limits import LIMITS
 
 _WHAT = "lend this device to a cell: it computes a share of every layer for the cell's hub"
@@ -42,6 +52,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="where the hub's datagrams arrive, so that a firewall rule can name it (default: 0, any that is free)",
     )
+    parser.add_argument(
+        "--memory",
+        type=amount,
+        metavar="SIZE",
+        help="the most that weights and caches may take, as 1500M or 1.5G; what does not fit is refused before "
+        "anything is loaded (default: what is free then, without swapping)",
+    )
     add_pace(parser, "a request takes at least so many microseconds, the rest slept: for measuring")
     add_pace_group(parser, "and so many for each group it asks for")
     parser.add_argument("--exit-with-parent", action="store_true", help=argparse.SUPPRESS)
@@ -64,9 +81,10 @@ def run(
         pace_us=args.pace,
         pace_group_us=args.pace_group,
         udp_port=args.udp_port,
+        memory=args.memory,
     )
     model = (open_model or _open)(args.model)
-    say(f"started: model {model.name} ({model.types}, {size(model.path.stat().st_size)})")
+    say(f"started: model {model.name} ({model.types}, {size(model.size)})")
     asyncio.run(_serve(model, wish, native or native_module.load()))
     return 0
 

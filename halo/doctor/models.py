@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from halo.model.gguf import GgufFile, read_gguf
+from halo.model.gguf import GgufFile
+from halo.model.split import read_parts
 
 _PACKED = 1.03
 """Packed weights per byte of the file, at most (Q4_K)."""
@@ -31,7 +32,7 @@ class ModelFile:
 
 def read_model(path: Path) -> ModelFile:
     """Read the file's header only; ModelError where it is not a usable GGUF file."""
-    file = read_gguf(path)
+    file = read_parts(path)
     n_ctx = _count(file, "context_length", 2048)
     name = file.metadata.get("general.name")
     return ModelFile(path, str(name or path.stem), file.identity, file.size, n_ctx, n_ctx * _per_position(file))

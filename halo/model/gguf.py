@@ -50,7 +50,10 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """A mapped GGUF file. `metadata` leaves out arrays of more than 1024 entries."""
+    """A mapped GGUF file. `metadata` leaves out arrays of more than 1024 entries.
+
+    Of a split file this is the first part, with what all parts have: see `split`.
+    """
 
     path: Path
     data: mmap.mmap
@@ -61,6 +64,21 @@ class GgufFile:
     keys: tuple[int, int]  # number of metadata keys, and where they end in the file
     header_end: int  # where the tensor table ends
     start: int  # of the tensors' data
+    others: tuple[GgufFile, ...] = ()  # the parts after this one; tensors' offsets go on in them
+
+    @property
+    def parts(self) -> tuple[GgufFile, ...]:
+        """The files in order, each with its own `data`."""
+        return (self, *self.others)
+
+    def place(self, tensor: TensorInfo) -> tuple[GgufFile, int]:
+        """The part that the tensor is in, and where it begins there."""
+        at, parts = tensor.offset, iter(self.parts)
+        part = next(parts)
+        while at >= len(part.data):
+            at -= len(part.data)
+            part = next(parts)
+        return part, at
 
 
 class _Reader:
@@ -206,13 +224,14 @@ def read_gguf(path: Path) -> GgufFile:
     keys = n_keys, reader.at
     table = _read_tensors(reader, n_tensors)
     identity = hashlib.sha256(memoryview(data)[: reader.at]).hexdigest()
+    data.madvise(mmap.MADV_DONTNEED, 0, reader.at)  # megabytes of vocabulary that nobody here looks at again
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 8 <= alignment <= 1 << 16 or alignment % 8:
         raise reader.fail(f"its alignment is {alignment!r}")
     start = -(-reader.at // alignment) * alignment
     tensors = {}
     for name, shape, kind, offset in table:
-        if offset % alignment or start + offset > len(data):
+        if offset % alignment or start + offset >= len(data):
             raise reader.fail(f"tensor {name!r} starts at an impossible place")
         tensors[name] = TensorInfo(name, shape, kind, start + offset)
     if len(tensors) != len(table):

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from halo import _native
 from halo.errors import ModelError
 from halo.limits import LIMITS
-from halo.model.gguf import GgufFile, TensorInfo, read_gguf
+from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
+from halo.model.split import read_parts
 
 # Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
@@ -34,6 +35,7 @@ class Spec:
     rope_dims: int
     rope_base: float
     norm_eps: float
+    rope_scaling: float  # all angles are divided by it
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Model:
         self.name = str(file.metadata.get("general.name") or file.path.stem)
 
     @property
+    def size(self) -> int:
+        """Bytes of the file, or of all its parts."""
+        return self.file.size
+
+    @property
     def types(self) -> str:
         """The types of the matrices, the most frequent first, as in "Q4_0+Q8_0"."""
         kinds = [t.type_name for t in self.file.tensors.values() if len(t.shape) > 1]
@@ -70,6 +77,13 @@ class _Metadata:
 
     def number(self, key: str, kind: type[_N], default: _N | None = None) -> _N:
         value = self.file.metadata.get(key, default)
+        if isinstance(value, list) and value:  # one for each layer
+            if any(v != value[0] for v in value):
+                raise ModelError(
+                    f"{self.file.path}: {key} differs from layer to layer, which HALO does not compute. Take a model "
+                    "whose layers are all alike, as those of Meta, TinyLlama, Mistral and SmolLM2 are."
+                )
+            value = value[0]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
             raise ModelError(f"{self.file.path}: the metadata key {key} is missing or not a number.")
         return kind(value)
@@ -88,11 +102,24 @@ def _check_architecture(file: GgufFile) -> None:
             f"{file.path} is a model of the architecture {architecture!r}; HALO runs 'llama' (Llama, TinyLlama, "
             "Mistral, SmolLM2 and others of that family)."
         )
-    scaling = file.metadata.get("llama.rope.scaling.type", "none")
-    if scaling != "none":
-        raise ModelError(f"{file.path} wants rope scaling {scaling!r}, which HALO does not compute yet.")
     if _Metadata(file).number("llama.expert_count", int, 0) > 0:
         raise ModelError(f"{file.path} is a mixture of experts, which HALO does not compute.")
+
+
+def _rope_scaling(file: GgufFile) -> float:
+    """What the angles are divided by. As llama.cpp has it: linear is what a file means that names no type."""
+    meta = _Metadata(file)
+    kind = file.metadata.get("llama.rope.scaling.type", "linear")
+    if kind not in ("none", "linear"):
+        raise ModelError(
+            f"{file.path} has positions scaled by {kind!r} (llama.rope.scaling.type); HALO computes 'linear', and "
+            "the rope_freqs of Llama 3.1. Take a version of the model for a shorter context, if there is one."
+        )
+    if meta.number("llama.rope.scaling.attn_factor", float, 1.0) != 1.0:
+        raise ModelError(f"{file.path} scales its attention (llama.rope.scaling.attn_factor), which HALO does not do.")
+    old = meta.number("llama.rope.scale_linear", float, 0.0)
+    factor = meta.number("llama.rope.scaling.factor", float, old)
+    return 1.0 if kind == "none" or factor == 0.0 else factor
 
 
 def _read_spec(file: GgufFile) -> Spec:
@@ -114,6 +141,7 @@ def _read_spec(file: GgufFile) -> Spec:
         rope_dims=meta.count("llama.rope.dimension_count", head_dim),
         rope_base=meta.number("llama.rope.freq_base", float, 10000.0),
         norm_eps=meta.number("llama.attention.layer_norm_rms_epsilon", float, 1e-5),
+        rope_scaling=_rope_scaling(file),
     )
 
 
@@ -126,18 +154,22 @@ def _tensor(file: GgufFile, name: str) -> TensorInfo:
         ) from None
 
 
-_GLOBAL_TENSORS = {"token_embd.weight", "output_norm.weight", "output.weight"}
+_GLOBAL_TENSORS = {"token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"}
 _LAYER_TENSORS = {
     f"{name}.weight"
     for name in ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
 }  # fmt: skip
+_OPTIONAL_TENSORS = {
+    f"{name}.bias" for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+} | {"attn_rot_embd.weight"}  # the last: of old converters, the frequencies that follow from the rope base
 
 
 def _check_tensors(file: GgufFile, spec: Spec) -> None:
     """Every tensor is known and of a type that is computed: a model is run as it is, or not at all."""
     for name, tensor in file.tensors.items():
         parts = name.split(".", 2)
-        in_layer = len(parts) == 3 and parts[0] == "blk" and parts[1].isdecimal() and parts[2] in _LAYER_TENSORS
+        known = len(parts) == 3 and parts[2] in _LAYER_TENSORS | _OPTIONAL_TENSORS
+        in_layer = known and parts[0] == "blk" and parts[1].isdecimal()
         if in_layer and int(parts[1]) >= spec.n_layers:
             raise ModelError(
                 f"{file.path} has a tensor {name!r}, but only {spec.n_layers} layers by its metadata: it is damaged, "
@@ -157,14 +189,16 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
 
 
 def _check_places(file: GgufFile) -> None:
-    """The file is long enough for its tensors, and no two of them share bytes."""
+    """The file, or each part of it, is long enough for its tensors, and no two of them share bytes."""
     tensors = sorted(file.tensors.values(), key=lambda tensor: tensor.offset)
     ends = [tensor.offset + prod(tensor.shape) // BLOCKS[tensor.type] * _BLOCK_BYTES[tensor.type] for tensor in tensors]
-    if ends[-1] > file.size:
-        raise ModelError(
-            f"{file.path} is truncated or damaged: it has {file.size} bytes, and the last of its weights end at "
-            f"{ends[-1]}. Download or copy it again, and compare its size with that of the source."
-        )
+    for tensor, end in zip(tensors, ends, strict=True):
+        part, at = file.place(tensor)
+        if end - tensor.offset > part.size - at:
+            raise ModelError(
+                f"{part.path} is truncated or damaged: it has {part.size} bytes, but tensor {tensor.name!r} ends at "
+                f"{end - tensor.offset + at}. Download or copy it again, and compare its size with that of the source."
+            )
     for before, end, after in zip(tensors, ends, tensors[1:], strict=False):
         if end > after.offset:
             raise ModelError(
@@ -196,12 +230,14 @@ def _table(file: GgufFile) -> dict[str, tuple[int, int, int, int]]:
 
 
 def open_model(path: Path | str, *, mlp_groups: int = MAX_MLP_GROUPS) -> Model:
-    """Open a GGUF model file. Raises ModelError: what is wrong with it and what to try.
+    """Open a GGUF model file, or all parts of a split one of which `path` is any.
+
+    Raises ModelError: what is wrong with it and what to try.
 
     With `mlp_groups`, the MLP of each layer has no more groups than that: another grid than the model's own, for
     experiments on one device.
     """
-    file = read_gguf(Path(path))
+    file = read_parts(Path(path))
     _check_architecture(file)
     spec = _read_spec(file)
     _check_tensors(file, spec)
@@ -209,7 +245,8 @@ def open_model(path: Path | str, *, mlp_groups: int = MAX_MLP_GROUPS) -> Model:
     grid = _make_grid(file, spec, mlp_groups)
     arguments: dict[str, Any] = asdict(spec)
     try:
-        native = _native.Model(file.data, arguments, _table(file), grid.attention, grid.mlp)
+        maps = [part.data for part in file.parts]
+        native = _native.Model(maps, arguments, _table(file), grid.attention, grid.mlp)
     except ValueError as e:
         raise ModelError(f"{file.path} cannot be run: {e}. If the file is not damaged, please report it.") from e
     return Model(file, spec, grid, native)

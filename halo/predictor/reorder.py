@@ -41,6 +41,11 @@ Progress = Callable[[int, int], None]
 
 def check_source(model: Model) -> None:
     """Raises ModelError for a model whose columns cannot be re-ordered, or have been."""
+    if model.file.others:
+        raise ModelError(
+            f"{model.path} is in {len(model.file.parts)} parts, and only a model in one file can be re-ordered. Put it "
+            "together with llama.cpp's `llama-gguf-split --merge FIRST_PART OUT.gguf` and start from that."
+        )
     if KEY in model.file.metadata:
         raise ModelError(f"{model.path} has its neurons ordered already: start from the model that it was made from.")
     for i in range(model.spec.n_layers):
@@ -69,7 +74,7 @@ def neuron_order(
     inputs = _layer_inputs(model, pieces, threads, lambda n, of: progress(n * layers // of, 2 * layers))
     orders = []
     for i, x in enumerate(inputs):
-        gate, up = (x @ _values(model, _tensor(model, i, name)).T for name in ("gate", "up"))
+        gate, up = (x @ _values(model, _tensor(model, i, name)).T + _bias(model, i, name) for name in ("gate", "up"))
         activations = gate / (1 + np.exp(-gate)) * up
         down = _values(model, _tensor(model, i, "down"))
         heat = activations.std(axis=0, dtype=np.float64) * np.linalg.norm(down, axis=0)
@@ -133,6 +138,14 @@ def _tensor(model: Model, layer: int, name: str) -> TensorInfo:
     return model.file.tensors[f"blk.{layer}.ffn_{name}.weight"]
 
 
+def _bias(model: Model, layer: int, name: str) -> Floats:
+    """Of the neurons (ff); zeros where the model has none."""
+    tensor = model.file.tensors.get(f"blk.{layer}.ffn_{name}.bias")
+    if tensor is None:
+        return np.zeros(model.spec.ff, np.float32)
+    return np.frombuffer(model.file.data, "<f4", model.spec.ff, tensor.offset)
+
+
 def _bytes(model: Model, tensor: TensorInfo) -> NDArray[np.uint8]:
     """(rows, bytes of a row)."""
     columns, rows = tensor.shape[0], tensor.shape[1]
@@ -156,6 +169,10 @@ def _permute(model: Model, orders: Sequence[NDArray[np.int64]], out: Path, progr
                 tensor = _tensor(model, i, name)
                 file.seek(tensor.offset + shift)
                 file.write((_columns if name == "down" else _rows)(model, tensor, order).tobytes())
+                bias = model.file.tensors.get(f"blk.{i}.ffn_{name}.bias")
+                if bias is not None and name != "down":  # that of down is of the layer's output
+                    file.seek(bias.offset + shift)
+                    file.write(_bias(model, i, name)[order].tobytes())
             progress(i + 1, len(orders))
 
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "engine/exchange.h"
 #include "engine/groups.h"
@@ -37,19 +38,24 @@ void bind_predictor(py::module_& m);
 void bind_tolerance(py::module_& m);
 void bind_fault(py::module_& m);
 
-// name -> (ggml type, rows, columns, byte offset in the file)
+// name -> (ggml type, rows, columns, byte offset in the files, as if they lay one behind the other)
 using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;
 
-// A tensor of a file by its name; throws std::invalid_argument where the table and the file do not fit each other.
+// A tensor of some files by its name; throws std::invalid_argument where the table and the files do not fit each other.
 class TensorFinder {
  public:
-  TensorFinder(const uint8_t* data, size_t size, const TensorTable& table) : data_(data), size_(size), table_(table) {}
+  struct File {
+    const uint8_t* data;
+    size_t size;
+  };
+
+  TensorFinder(std::vector<File> files, const TensorTable& table) : files_(std::move(files)), table_(table) {}
 
   Tensor operator()(const std::string& name) const;
+  Tensor optional(const std::string& name) const;  // without data where the table does not have it
 
  private:
-  const uint8_t* data_;
-  size_t size_;
+  std::vector<File> files_;
   const TensorTable& table_;
 };
 

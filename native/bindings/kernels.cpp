@@ -51,7 +51,8 @@ struct Matrix {
     const py::buffer_info view = data.request();
     const TensorTable table{{"matrix", {type, rows, columns, 0}}};
     weight_type(type);
-    Tensor plain = TensorFinder(static_cast<const uint8_t*>(view.ptr), view.size * view.itemsize, table)("matrix");
+    Tensor plain = TensorFinder(
+        {{static_cast<const uint8_t*>(view.ptr), static_cast<size_t>(view.size * view.itemsize)}}, table)("matrix");
     const size_t bytes = packed_bytes(plain, kernels);
     memory = Memory(bytes != 0 ? bytes : plain.bytes());
     if (bytes == 0) {

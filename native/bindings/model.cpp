@@ -1,4 +1,4 @@
-// Opening a model: from its mapped file, a table of tensors and a grid.
+// Opening a model: from its mapped files, a table of tensors and a grid.
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -20,25 +20,42 @@ Tensor TensorFinder::operator()(const std::string& name) const {
     throw std::invalid_argument("tensor " + name + " has an impossible shape");
   }
   const size_t stride = row_bytes(static_cast<Type>(type), columns);
-  if (offset > size_ || stride * rows > size_ - offset) {
+  auto file = files_.begin();
+  uint64_t at = offset;  // in that file
+  for (; file != files_.end() && at >= file->size; ++file) at -= file->size;
+  if (file == files_.end() || stride * rows > file->size - at) {
     throw std::invalid_argument("tensor " + name + " ends beyond the file: it is truncated");
   }
-  if (reinterpret_cast<uintptr_t>(data_ + offset) % 4 != 0) {
+  if (reinterpret_cast<uintptr_t>(file->data + at) % 4 != 0) {
     throw std::invalid_argument("tensor " + name + " is not aligned");
   }
-  return {static_cast<Type>(type), rows, columns, data_ + offset, stride, nullptr};
+  return {static_cast<Type>(type), rows, columns, file->data + at, stride, nullptr};
+}
+
+Tensor TensorFinder::optional(const std::string& name) const {
+  return table_.count(name) != 0 ? (*this)(name) : Tensor();
 }
 
 namespace {
 
-std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spec, const TensorTable& table,
+// Buffers that are kept open; let go of with the GIL held.
+using Views = std::vector<py::buffer_info>;
+
+std::shared_ptr<Model> make_model(const std::vector<py::buffer>& files, const py::dict& spec, const TensorTable& table,
                                   const std::vector<Bounds>& head_groups, const std::vector<Bounds>& neuron_groups) {
-  auto* view = new py::buffer_info(py_file.request());
+  auto* views = new Views();
   auto model = std::make_shared<Model>();
-  model->file = std::shared_ptr<void>(view, [](void* p) {
+  model->file = std::shared_ptr<void>(views, [](void* p) {
     py::gil_scoped_acquire gil;
-    delete static_cast<py::buffer_info*>(p);
+    delete static_cast<Views*>(p);
   });
+  std::vector<TensorFinder::File> places;
+  bool mapped = true;  // maps of files that were opened for reading: pages that were packed can be given back
+  for (const py::buffer& file : files) {
+    const py::buffer_info& view = views->emplace_back(file.request());
+    places.push_back({static_cast<const uint8_t*>(view.ptr), static_cast<size_t>(view.size * view.itemsize)});
+    mapped &= view.readonly && py::isinstance(file, py::module_::import("mmap").attr("mmap"));
+  }
   Spec& s = model->spec;
   s.layers = spec["n_layers"].cast<int>();
   s.d = spec["d"].cast<int>();
@@ -50,10 +67,12 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
   s.rope_dims = spec["rope_dims"].cast<int>();
   s.rope_base = spec["rope_base"].cast<float>();
   s.norm_eps = spec["norm_eps"].cast<float>();
-  const TensorFinder find(static_cast<const uint8_t*>(view->ptr), view->size * view->itemsize, table);
+  s.rope_scaling = spec["rope_scaling"].cast<float>();
+  const TensorFinder find(std::move(places), table);
   model->embedding = find("token_embd.weight");
   model->output_norm = find("output_norm.weight");
   model->output = table.count("output.weight") != 0 ? find("output.weight") : model->embedding;
+  model->rope_freqs = find.optional("rope_freqs.weight");
   if (head_groups.size() != static_cast<size_t>(s.layers) || neuron_groups.size() != head_groups.size()) {
     throw std::invalid_argument("the grid does not have one entry per layer");
   }
@@ -69,13 +88,18 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
     layer.gate = find(p + "ffn_gate.weight");
     layer.up = find(p + "ffn_up.weight");
     layer.down = find(p + "ffn_down.weight");
+    layer.q_bias = find.optional(p + "attn_q.bias");
+    layer.k_bias = find.optional(p + "attn_k.bias");
+    layer.v_bias = find.optional(p + "attn_v.bias");
+    layer.o_bias = find.optional(p + "attn_output.bias");
+    layer.gate_bias = find.optional(p + "ffn_gate.bias");
+    layer.up_bias = find.optional(p + "ffn_up.bias");
+    layer.down_bias = find.optional(p + "ffn_down.bias");
     layer.head_groups = head_groups[l];
     layer.neuron_groups = neuron_groups[l];
     model->layers.push_back(std::move(layer));
   }
   model->finish();
-  // A map of the file that was opened for reading: pages that were packed can be given back.
-  const bool mapped = view->readonly && py::isinstance(py_file, py::module_::import("mmap").attr("mmap"));
   model->lay_out(kernels(), mapped);
   return model;
 }
@@ -125,6 +149,15 @@ Masks resident(const Model& model) {
   return masks;
 }
 
+size_t weight_bytes(const Model& model, const Masks& masks, bool output) {
+  return model.residency->bytes(from_python(model, masks), output);
+}
+
+size_t cache_bytes(const Model& model, int64_t positions) {
+  const Spec& s = model.spec;
+  return static_cast<size_t>(positions) * s.layers * s.kv_heads * s.head_dim * 2 * sizeof(uint16_t);
+}
+
 Masks checked_shard_masks(const Model& model, int index, int of) {
   if (of < 1 || index < 0 || index >= of) throw std::invalid_argument("there is no such shard");
   return to_python(shard_masks(model, index, of));
@@ -138,14 +171,17 @@ Masks checked_share_masks(const Model& model, double share) {
 }  // namespace
 
 void bind_model(py::module_& m) {
-  py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A model's weights in its mapped file.")
-      .def(py::init(&make_model), py::arg("file"), py::arg("spec"), py::arg("tensors"), py::arg("head_groups"),
+  py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A model's weights in its mapped files.")
+      .def(py::init(&make_model), py::arg("files"), py::arg("spec"), py::arg("tensors"), py::arg("head_groups"),
            py::arg("neuron_groups"))
       .def("load", &load, py::arg("masks") = py::none(), py::arg("progress") = py::none(), py::kw_only(),
            py::arg("output") = true, "Packs groups, all by default; what is not loaded is packed when it is needed.")
       .def(
           "forget", [](const Model& model) { model.residency->forget(); }, py::call_guard<py::gil_scoped_release>(),
           "Gives all packed weights back; nobody may compute meanwhile.")
+      .def("weight_bytes", &weight_bytes, py::arg("masks"), py::kw_only(), py::arg("output") = true,
+           "What these groups take in memory, in bytes.")
+      .def("cache_bytes", &cache_bytes, py::arg("positions"), "What so many positions take in a cache, in bytes.")
       .def("resident", &resident, "The groups in memory: (attention mask, MLP mask) of each layer.");
   m.def("shard_masks", &checked_shard_masks, py::arg("model"), py::arg("index"), py::arg("of"),
         "The groups of an even shard of a model: (attention mask, MLP mask) of each layer.");

@@ -29,6 +29,12 @@ auto grow(Vector& v, size_t n) {
 
 int popcount(uint64_t mask) { return __builtin_popcountll(mask); }
 
+// Values [begin, end) of a bias, where the model has it, to those of y.
+void add_bias(const Tensor& bias, int begin, int end, float* y) {
+  if (bias.data == nullptr) return;
+  for (int i = begin; i < end; ++i) y[i] += bias.f32()[i];
+}
+
 }  // namespace
 
 bool Partial::in_range() const {
@@ -136,17 +142,19 @@ void Device::activate(const Tensor& w, const float* x, const Span& columns, int 
 }
 
 // Sines and cosines of the rows' positions; kept while the positions stay, which is all layers of a token.
-// The angle is a chain of f32 products, as in llama.cpp.
+// The angle is a chain of f32 products, then scaled, as in llama.cpp.
 void Device::prepare_rotations(const SyncInput& in) {
   if (std::equal(in.positions, in.positions + in.rows, rotated_.begin(), rotated_.end())) return;
   rotated_.assign(in.positions, in.positions + in.rows);
   const int dims = model_->spec.rope_dims;
+  const float scale = 1.0f / model_->spec.rope_scaling;
+  const float* divisors = model_->rope_freqs.f32();
   rotations_.resize(size_t(in.rows) * dims);
   for (int t = 0; t < in.rows; ++t) {
     float angle = static_cast<float>(in.positions[t]);
     for (int i = 0; i < dims; i += 2, angle *= rope_step_) {
       double sine, cosine;
-      sincos_f64(angle, &sine, &cosine);
+      sincos_f64(scale * (divisors != nullptr ? angle / divisors[i / 2] : angle), &sine, &cosine);
       rotations_[size_t(t) * dims + i] = static_cast<float>(cosine);
       rotations_[size_t(t) * dims + i + 1] = static_cast<float>(sine);
     }
@@ -213,6 +221,11 @@ Refusal Device::attention(const SyncInput& in, const uint64_t asked, Partial& ou
     for (int head = layer.head_groups[g]; head < layer.head_groups[g + 1]; ++head) kv_heads.push_back(head);
   });
   multiply(tasks, in.rows);
+  for (int t = 0; t < in.rows; ++t) {
+    add_bias(layer.k_bias, 0, kv_dim, keys + size_t(t) * kv_dim);
+    add_bias(layer.v_bias, 0, kv_dim, values + size_t(t) * kv_dim);
+    for (const Share& g : groups) add_bias(layer.q_bias, g.columns.begin, g.columns.end, q + size_t(t) * q_dim);
+  }
   prepare_rotations(in);
   for (int t = 0; t < in.rows; ++t) rotate(keys + size_t(t) * kv_dim, s.kv_heads, t);
   store_keys_and_values(in, keys, values, cache);
@@ -293,8 +306,10 @@ void Device::mlp(const SyncInput& in, uint64_t mask, Partial& out) {
   threads_.split(in.rows * n, [&](int begin, int end, int) {
     for (int i = begin; i < end; ++i) {
       const Span& g = groups[i % n].columns;
-      float* row = gate + size_t(i / n) * ff;
-      k_.silu_mul(row + g.begin, up + size_t(i / n) * ff + g.begin, g.end - g.begin, row + g.begin);
+      float *row = gate + size_t(i / n) * ff, *others = up + size_t(i / n) * ff;
+      add_bias(layer.gate_bias, g.begin, g.end, row);
+      add_bias(layer.up_bias, g.begin, g.end, others);
+      k_.silu_mul(row + g.begin, others + g.begin, g.end - g.begin, row + g.begin);
       activate(layer.down, row, g, i / n, x);
     }
   });

@@ -198,7 +198,7 @@ void Engine::sync(SyncInput in, const Poll& poll) {
     ++c.requests;
     c.group_results += uint64_t(in.rows) * __builtin_popcountll(own);
   });
-  add_to_residual(in.rows);
+  add_to_residual(in.rows, layer.bias(in.part));
   settle(scatter, filled, drawn);
 }
 
@@ -277,7 +277,7 @@ void Engine::stand_in(const SyncInput& in, const Overdue& late) {
   });
 }
 
-void Engine::add_to_residual(int rows) {
+void Engine::add_to_residual(int rows, const Tensor& bias) {
   const int d = spec().d;
   for (int t = 0; t < rows; ++t) {
     float* x = x_.data() + size_t(t) * d;
@@ -287,6 +287,8 @@ void Engine::add_to_residual(int rows) {
     } else {
       for (int i = 0; i < d; ++i) x[i] += sum_.f32[size_t(t) * d + i];
     }
+    if (bias.data == nullptr) continue;
+    for (int i = 0; i < d; ++i) x[i] += bias.f32()[i];
   }
 }
 

@@ -105,7 +105,7 @@ class Engine {
   uint64_t gather(const SyncInput& in, const Poll& poll);
   void stand_in(const SyncInput& in, const Overdue& late);
   void choose_exponents(const SyncInput& in);
-  void add_to_residual(int rows);
+  void add_to_residual(int rows, const Tensor& bias);
   void head(int rows, float* logits, int logit_rows);
   void roll_back(int slot);
 

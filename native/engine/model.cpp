@@ -1,6 +1,7 @@
 // Checks of a model at the boundary: after `finish` the engine trusts every shape and every group.
 #include "engine/model.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "engine/residency.h"
@@ -28,6 +29,13 @@ void check_vector(const Tensor& t, const std::string& name, int64_t n) {
   require(t.type == Type::F32, "tensor " + name + " must be F32, it is " + info(t.type).name);
 }
 
+void check_optional(const Tensor& t, const std::string& name, int64_t n) {
+  if (t.data != nullptr) check_vector(t, name, n);
+}
+
+// What angles are divided by: within a range in which they stay numbers that have a sine.
+bool divides(float value) { return value >= 1e-3f && value <= 1e6f; }
+
 // `per_unit`: columns of `w` for each unit of the bounds.
 void check_bounds(const Bounds& bounds, int total, const Tensor& w, int per_unit, const std::string& what) {
   const int groups = static_cast<int>(bounds.size()) - 1;
@@ -54,7 +62,9 @@ void check_spec(const Spec& s) {
   require(s.heads % s.kv_heads == 0, "the number of heads is not a multiple of the number of KV heads");
   require(s.rope_dims % 2 == 0 && s.rope_dims >= 0 && s.rope_dims <= s.head_dim,
           "the rotary dimensions do not fit the head");
-  require(s.norm_eps > 0.0f && s.rope_base > 0.0f, "norm epsilon and rope base must be positive");
+  require(s.norm_eps > 0.0f && s.norm_eps <= 1.0f, "the norm epsilon must be above 0, and at most 1");
+  require(s.rope_base >= 1.0f && s.rope_base <= 1e12f, "the rope base must be from 1 to 1e12");
+  require(divides(s.rope_scaling), "the rope scaling factor must be from 0.001 to 1000000");
 }
 
 }  // namespace
@@ -65,6 +75,11 @@ void Model::finish() {
   check_shape(embedding, "token_embd.weight", s.vocab, s.d);
   check_shape(output, "output.weight", s.vocab, s.d);
   check_vector(output_norm, "output_norm.weight", s.d);
+  check_optional(rope_freqs, "rope_freqs.weight", s.rope_dims / 2);
+  if (rope_freqs.data != nullptr) {
+    require(std::all_of(rope_freqs.f32(), rope_freqs.f32() + s.rope_dims / 2, divides),
+            "rope_freqs.weight has values beyond 0.001 to 1000000");
+  }
   require(static_cast<int>(layers.size()) == s.layers, "the number of layers does not match");
   for (int l = 0; l < s.layers; ++l) {
     Layer& layer = layers[l];
@@ -79,6 +94,13 @@ void Model::finish() {
     check_shape(layer.gate, p + "ffn_gate.weight", s.ff, s.d);
     check_shape(layer.up, p + "ffn_up.weight", s.ff, s.d);
     check_shape(layer.down, p + "ffn_down.weight", s.d, s.ff);
+    check_optional(layer.q_bias, p + "attn_q.bias", q_dim);
+    check_optional(layer.k_bias, p + "attn_k.bias", s.kv_dim());
+    check_optional(layer.v_bias, p + "attn_v.bias", s.kv_dim());
+    check_optional(layer.o_bias, p + "attn_output.bias", s.d);
+    check_optional(layer.gate_bias, p + "ffn_gate.bias", s.ff);
+    check_optional(layer.up_bias, p + "ffn_up.bias", s.ff);
+    check_optional(layer.down_bias, p + "ffn_down.bias", s.d);
     check_bounds(layer.head_groups, s.kv_heads, layer.wo, s.heads_per_kv() * s.head_dim, p + "attention");
     check_bounds(layer.neuron_groups, s.ff, layer.down, 1, p + "mlp");
     layer.attention_input = common_input({&layer.wq, &layer.wk, &layer.wv});

@@ -30,6 +30,7 @@ struct Tensor {
 struct Spec {
   int layers = 0, d = 0, heads = 0, kv_heads = 0, head_dim = 0, ff = 0, vocab = 0, rope_dims = 0;
   float rope_base = 10000.0f, norm_eps = 1e-5f;
+  float rope_scaling = 1.0f;  // all angles are divided by it
 
   int kv_dim() const { return kv_heads * head_dim; }
   int heads_per_kv() const { return heads / kv_heads; }
@@ -57,10 +58,16 @@ struct Layer {
   std::vector<Tensor> wq_groups, wo_groups, gate_groups, up_groups, down_groups;
   Type attention_input = Type::F32;  // format of the layer input that q, k and v consume
   Type mlp_input = Type::F32;        // the same for gate and up
+  // Without data where the model has none. Those of o and down belong to no group: the hub adds them, once a sync.
+  Tensor q_bias, k_bias, v_bias;  // (rows of the matrix)
+  Tensor o_bias;                  // (d)
+  Tensor gate_bias, up_bias;      // (ff)
+  Tensor down_bias;               // (d)
 
   const Bounds& bounds(Part part) const { return part == Part::Attention ? head_groups : neuron_groups; }
   int groups(Part part) const { return static_cast<int>(bounds(part).size()) - 1; }
   Type input(Part part) const { return part == Part::Attention ? attention_input : mlp_input; }
+  const Tensor& bias(Part part) const { return part == Part::Attention ? o_bias : down_bias; }
 };
 
 class Residency;
@@ -70,6 +77,7 @@ struct Model {
   Tensor embedding;    // (vocab, d), never packed: it is looked up by rows
   Tensor output_norm;  // (d)
   Tensor output;       // (vocab, d)
+  Tensor rope_freqs;   // (rope_dims / 2) each angle is divided by; without data: none is
   std::vector<Layer> layers;
   std::shared_ptr<void> file;            // keeps the mapping alive
   std::shared_ptr<Residency> residency;  // which of the weights are packed

@@ -169,6 +169,20 @@ void Residency::load(const std::vector<LayerMasks>& masks, bool output, const Pr
   }
 }
 
+size_t Residency::bytes(const std::vector<LayerMasks>& masks, bool output) const {
+  size_t bytes = 0;
+  const auto add = [&](const Group& group) {
+    for (const Matrix& m : group) bytes += m.out == nullptr ? m.plain.bytes() : m.bytes();
+  };
+  if (output) add(output_.always);
+  for (size_t i = 0; i < regions_.size(); ++i) {
+    add(regions_[i]->always);
+    for_each_group(masks[i / 2].of(i % 2 == 0 ? Part::Attention : Part::Mlp),
+                   [&](int g) { add(regions_[i]->groups[g]); });
+  }
+  return bytes;
+}
+
 void Residency::forget() {
   std::vector<Region*> regions{&output_};
   for (const auto& region : regions_) regions.push_back(region.get());

@@ -39,6 +39,9 @@ class Residency {
   // between two groups; those before it stay.
   void load(const std::vector<LayerMasks>& masks, bool output, const Progress& progress);
 
+  // Bytes that these groups take, packed or, where rows stay as they are, in the file; in memory or not.
+  size_t bytes(const std::vector<LayerMasks>& masks, bool output) const;
+
   // Gives everything back. Nobody may compute meanwhile.
   void forget();
 

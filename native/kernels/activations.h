@@ -59,7 +59,7 @@ struct Activations {
     out->scale = f16_to_f32(in.scale);
     out->minus_8 = -8 * sum;
     out->minus_128 = -128 * sum;
-    out->unused = 0;
+    out->scaled_sum = out->scale * static_cast<float>(sum);
   }
 
   // The sums are made anew: a message's may not be those of its values.

@@ -2,8 +2,9 @@
 #include "kernels/attention.h"
 #include "kernels/avx2/activations.h"
 #include "kernels/avx2/plain.h"
+#include "kernels/avx2/q3_k.h"
+#include "kernels/avx2/q45.h"
 #include "kernels/avx2/q45_k.h"
-#include "kernels/avx2/q4_0.h"
 #include "kernels/avx2/q6_k.h"
 #include "kernels/avx2/q8_0.h"
 #include "kernels/elementwise.h"
@@ -22,14 +23,24 @@ const Product* product(Type type) {
       return &avx2::kBF16;
     case Type::Q4_0:
       return &avx2::kQ4_0;
+    case Type::Q4_1:
+      return &avx2::kQ4_1;
+    case Type::Q5_0:
+      return &avx2::kQ5_0;
+    case Type::Q5_1:
+      return &avx2::kQ5_1;
     case Type::Q8_0:
       return &avx2::kQ8_0;
+    case Type::Q3_K:
+      return &avx2::kQ3_K;
     case Type::Q4_K:
       return &avx2::kQ4_K;
     case Type::Q5_K:
       return &avx2::kQ5_K;
     case Type::Q6_K:
       return &avx2::kQ6_K;
+    case Type::IQ4_NL:
+      return &avx2::kIQ4_NL;
     case Type::Q8_K:
       return nullptr;
   }

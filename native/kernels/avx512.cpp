@@ -1,9 +1,11 @@
 // The kernels for AVX-512 (F, BW, VL, DQ) with VNNI; kernels.h says what this file must not do.
 #include "kernels/attention.h"
 #include "kernels/avx512/activations.h"
+#include "kernels/avx512/iq4_nl.h"
 #include "kernels/avx512/plain.h"
+#include "kernels/avx512/q3_k.h"
+#include "kernels/avx512/q45.h"
 #include "kernels/avx512/q45_k.h"
-#include "kernels/avx512/q4_0.h"
 #include "kernels/avx512/q6_k.h"
 #include "kernels/avx512/q8_0.h"
 #include "kernels/elementwise.h"
@@ -22,14 +24,24 @@ const Product* product(Type type) {
       return &avx512::kBF16;
     case Type::Q4_0:
       return &avx512::kQ4_0;
+    case Type::Q4_1:
+      return &avx512::kQ4_1;
+    case Type::Q5_0:
+      return &avx512::kQ5_0;
+    case Type::Q5_1:
+      return &avx512::kQ5_1;
     case Type::Q8_0:
       return &avx512::kQ8_0;
+    case Type::Q3_K:
+      return &avx512::kQ3_K;
     case Type::Q4_K:
       return &avx512::kQ4_K;
     case Type::Q5_K:
       return &avx512::kQ5_K;
     case Type::Q6_K:
       return &avx512::kQ6_K;
+    case Type::IQ4_NL:
+      return &avx512::kIQ4_NL;
     case Type::Q8_K:
       return nullptr;
   }

@@ -11,11 +11,16 @@ enum class Type : uint8_t {
   F32 = 0,
   F16 = 1,
   Q4_0 = 2,
+  Q4_1 = 3,
+  Q5_0 = 6,
+  Q5_1 = 7,
   Q8_0 = 8,
+  Q3_K = 11,
   Q4_K = 12,
   Q5_K = 13,
   Q6_K = 14,
   Q8_K = 15,
+  IQ4_NL = 20,
   BF16 = 30,
 };
 
@@ -33,11 +38,18 @@ static inline const TypeInfo* type_info(int type) {
   static constexpr TypeInfo f32{"F32", 1, 4, Type::F32, true};
   static constexpr TypeInfo f16{"F16", 1, 2, Type::F16, true};
   static constexpr TypeInfo q4_0{"Q4_0", 32, 18, Type::Q8_0, true};
+  // ggml feeds Q4_1 and Q5_1 with Q8_1, which is Q8_0 and the sum of the values: that is made where it is needed, so
+  // Q8_0 is what travels.
+  static constexpr TypeInfo q4_1{"Q4_1", 32, 20, Type::Q8_0, true};
+  static constexpr TypeInfo q5_0{"Q5_0", 32, 22, Type::Q8_0, true};
+  static constexpr TypeInfo q5_1{"Q5_1", 32, 24, Type::Q8_0, true};
   static constexpr TypeInfo q8_0{"Q8_0", 32, 34, Type::Q8_0, true};
+  static constexpr TypeInfo q3_k{"Q3_K", 256, 110, Type::Q8_K, true};
   static constexpr TypeInfo q4_k{"Q4_K", 256, 144, Type::Q8_K, true};
   static constexpr TypeInfo q5_k{"Q5_K", 256, 176, Type::Q8_K, true};
   static constexpr TypeInfo q6_k{"Q6_K", 256, 210, Type::Q8_K, true};
   static constexpr TypeInfo q8_k{"Q8_K", 256, 292, Type::Q8_K, false};
+  static constexpr TypeInfo iq4_nl{"IQ4_NL", 32, 18, Type::Q8_0, true};
   static constexpr TypeInfo bf16{"BF16", 1, 2, Type::BF16, true};
   switch (type) {
     case 0:
@@ -46,8 +58,16 @@ static inline const TypeInfo* type_info(int type) {
       return &f16;
     case 2:
       return &q4_0;
+    case 3:
+      return &q4_1;
+    case 6:
+      return &q5_0;
+    case 7:
+      return &q5_1;
     case 8:
       return &q8_0;
+    case 11:
+      return &q3_k;
     case 12:
       return &q4_k;
     case 13:
@@ -56,6 +76,8 @@ static inline const TypeInfo* type_info(int type) {
       return &q6_k;
     case 15:
       return &q8_k;
+    case 20:
+      return &iq4_nl;
     case 30:
       return &bf16;
     default:
@@ -77,11 +99,49 @@ struct BlockQ4_0 {
 };
 static_assert(sizeof(BlockQ4_0) == 18);
 
+struct BlockQ4_1 {
+  uint16_t scale, min;  // f16: value = scale * q + min
+  uint8_t nibbles[16];  // as Q4_0, from 0 to 15
+};
+static_assert(sizeof(BlockQ4_1) == 20);
+
+struct BlockQ5_0 {
+  uint16_t scale;       // f16
+  uint8_t high[4];      // bit i of these 32, the lowest first: the fifth bit of value i
+  uint8_t nibbles[16];  // as Q4_0; minus 16
+};
+static_assert(sizeof(BlockQ5_0) == 22);
+
+struct BlockQ5_1 {
+  uint16_t scale, min;  // f16: value = scale * q + min
+  uint8_t high[4];
+  uint8_t nibbles[16];
+};
+static_assert(sizeof(BlockQ5_1) == 24);
+
+struct BlockIQ4_NL {
+  uint16_t scale;       // f16
+  uint8_t nibbles[16];  // as Q4_0, but they count kIQ4Values
+};
+static_assert(sizeof(BlockIQ4_NL) == 18);
+
+static constexpr int8_t kIQ4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 struct BlockQ8_0 {
   uint16_t scale;  // f16
   int8_t values[32];
 };
 static_assert(sizeof(BlockQ8_0) == 34);
+
+// 256 values in 16 runs of 16: value = scale * (scales[run] - 32) * (q - 4). Value i has bits 2j, 2j + 1 of byte
+// 32h + l of `low` and bit 4h + j of byte l of `high`, where i = 128h + 32j + l.
+struct BlockQ3_K {
+  uint8_t high[32];
+  uint8_t low[64];
+  uint8_t scales[12];  // 6 bits each, see unpack_scales
+  uint16_t scale;      // f16
+};
+static_assert(sizeof(BlockQ3_K) == 110);
 
 // 256 values in 8 runs of 32: value = scale * scales[run] * q - min * mins[run].
 struct BlockQ4_K {
@@ -127,6 +187,30 @@ static inline void unpack_scales(const uint8_t* packed, uint8_t* scales, uint8_t
   }
 }
 
+// The 16 scales of a Q3_K block.
+static inline void unpack_scales(const BlockQ3_K& b, int8_t* scales) {
+  for (int i = 0; i < 16; ++i) {
+    const int low = b.scales[i % 8] >> (i / 8 * 4) & 15, high = b.scales[8 + i % 4] >> (i / 4 * 2) & 3;
+    scales[i] = static_cast<int8_t>((low | high << 4) - 32);
+  }
+}
+
+// The 256 unsigned 3-bit values of a Q3_K block, in order.
+static inline void unpack_q3(const BlockQ3_K& b, uint8_t* q) {
+  for (int i = 0; i < 256; ++i) {
+    const int half = i / 128, j = i / 32 % 4, l = i % 32;
+    q[i] = static_cast<uint8_t>((b.low[32 * half + l] >> (2 * j) & 3) | (b.high[l] >> (4 * half + j) & 1) << 2);
+  }
+}
+
+// The 32 unsigned 5-bit values of a Q5_0 or Q5_1 block, in order; 4-bit ones of Q4_0 or Q4_1 without `high`.
+static inline void unpack_q45(const uint8_t* nibbles, const uint8_t* high, uint8_t* q) {
+  for (int i = 0; i < 32; ++i) {
+    q[i] = nibbles[i % 16] >> (i / 16 * 4) & 15;
+    if (high != nullptr) q[i] |= static_cast<uint8_t>((high[i / 8] >> (i % 8) & 1) << 4);
+  }
+}
+
 // The 256 unsigned 6-bit values of a Q6_K block, in order.
 static inline void unpack_q6(const BlockQ6_K& b, uint8_t* q) {
   for (int half = 0; half < 2; ++half, q += 128) {
@@ -150,7 +234,7 @@ struct PreparedQ8 {  // of a Q8_0 block
   int8_t values[32];
   float scale;
   int32_t minus_8, minus_128;  // times the sum of the values: what unsigned weights have too much
-  uint32_t unused;
+  float scaled_sum;            // scale times the sum of the values: what a min is multiplied with
 };
 static_assert(sizeof(PreparedQ8) == 48);
 

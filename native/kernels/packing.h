@@ -22,14 +22,51 @@ void interleave(const uint8_t* in, int bytes, int r, uint8_t* out) {
   for (int j = 0; j < bytes / 4; ++j) std::memcpy(out + j * 4 * R + 4 * r, in + 4 * j, 4);
 }
 
-// scales (R f16), nibbles (4 groups of R x 4 bytes)
-template <int R>
-struct PanelQ4_0 {
-  using Block = BlockQ4_0;
-  static constexpr int kValues = 32, kScales = 0, kWeights = 2 * R, kBytes = 18 * R;
-  static void put(const Block& b, int r, uint8_t* out) {
-    interleave<R>(b.nibbles, 16, r, out + kWeights);
+// The fifth bits of a block of 32 so that they are shifted alike for 4 neighbouring values: bit j of byte i is of value
+// 4j + i.
+inline void arrange_fifth(const uint8_t* high, uint8_t* out) {
+  std::memset(out, 0, 4);
+  for (int v = 0; v < 32; ++v) out[v % 4] |= static_cast<uint8_t>((high[v / 8] >> (v % 8) & 1) << (v / 4));
+}
+
+// The values of a Q3_K block so that byte l has value l of several runs of 16.
+struct BitsQ3_K {
+  uint8_t high[2][16] = {};  // of a half: bit `run` is the upper bit in run `run` of the half
+  uint8_t low[4][16] = {};   // of a quarter: bits 2i, 2i + 1 are the lower bits in run i of the quarter
+  explicit BitsQ3_K(const BlockQ3_K& b) {
+    uint8_t q[256];
+    unpack_q3(b, q);
+    for (int v = 0; v < 256; ++v) {
+      const int run = v / 16;
+      high[run / 8][v % 16] |= static_cast<uint8_t>(q[v] >> 2 << (run % 8));
+      low[run / 4][v % 16] |= static_cast<uint8_t>((q[v] & 3) << (run % 4 * 2));
+    }
+  }
+};
+
+// What comes before the nibbles of 4 or 5 bits: scales, mins if there are any (R f16 each), fifth bits if there are any
+// (R x 4 bytes, see arrange_fifth). Then nibbles (16 bytes a row).
+template <int R, typename B, bool Min, bool Fifth>
+struct LayoutQ45 {
+  using Block = B;
+  static constexpr bool kHasMin = Min, kHasFifth = Fifth;
+  static constexpr int kValues = 32, kScales = 0, kMins = 2 * R, kHigh = Min ? 4 * R : 2 * R,
+                       kWeights = Fifth ? kHigh + 4 * R : kHigh, kBytes = kWeights + 16 * R;
+  static_assert(kBytes == sizeof(Block) * R);
+  static void put_scales(const Block& b, int r, uint8_t* out) {
     std::memcpy(out + kScales + 2 * r, &b.scale, 2);
+    if constexpr (Min) std::memcpy(out + kMins + 2 * r, &b.min, 2);
+  }
+};
+
+// Nibbles: 4 groups of R x 4 bytes.
+template <int R, typename B, bool Min, bool Fifth>
+struct PanelQ45 : LayoutQ45<R, B, Min, Fifth> {
+  using Layout = LayoutQ45<R, B, Min, Fifth>;
+  static void put(const B& b, int r, uint8_t* out) {
+    Layout::put_scales(b, r, out);
+    if constexpr (Fifth) arrange_fifth(b.high, out + Layout::kHigh + 4 * r);
+    interleave<R>(b.nibbles, 16, r, out + Layout::kWeights);
   }
 };
 
@@ -43,6 +80,29 @@ struct PanelQ8_0 {
     for (int i = 0; i < 32; ++i) values[i] = static_cast<uint8_t>(b.values[i]) ^ Flip;
     interleave<R>(values, 32, r, out + kWeights);
     std::memcpy(out + kScales + 2 * r, &b.scale, 2);
+  }
+};
+
+// scales (16 runs x R bytes); two halves of 128 values, each: upper bits (4 groups of R x 4; bit `run` of a byte is of
+// run `run` of the half), then lower bits of two quarters (4 groups each; bits 2i, 2i + 1 are of run i of the
+// quarter); scale (R f16).
+template <int R>
+struct PanelQ3_K {
+  using Block = BlockQ3_K;
+  static constexpr int kValues = 256, kScales = 0, kValuesAt = 16 * R, kHalf = 48 * R, kScale = 112 * R,
+                       kBytes = 114 * R;
+  static constexpr int high(int run) { return kValuesAt + run / 8 * kHalf; }
+  static constexpr int low(int run) { return high(run) + 16 * R * (1 + run / 4 % 2); }
+  static void put(const Block& b, int r, uint8_t* out) {
+    int8_t scales[16];
+    unpack_scales(b, scales);
+    for (int run = 0; run < 16; ++run) out[kScales + run * R + r] = static_cast<uint8_t>(scales[run]);
+    BitsQ3_K bits(b);
+    for (int half = 0; half < 2; ++half) {
+      interleave<R>(bits.high[half], 16, r, out + high(8 * half));
+      for (int i = 2 * half; i < 2 * half + 2; ++i) interleave<R>(bits.low[i], 16, r, out + low(4 * i));
+    }
+    std::memcpy(out + kScale + 2 * r, &b.scale, 2);
   }
 };
 

@@ -32,6 +32,10 @@ std::shared_ptr<const Model> tiny_model() {
     l.gate = tensor(64, 32);
     l.up = tensor(64, 32);
     l.down = tensor(32, 64);
+    l.q_bias = tensor(1, 32);
+    l.k_bias = l.v_bias = tensor(1, 16);
+    l.o_bias = l.down_bias = tensor(1, 32);
+    l.gate_bias = l.up_bias = tensor(1, 64);
     l.head_groups = {0, 1, 2};
     l.neuron_groups = {0, 32, 64};
     m->layers.push_back(l);

@@ -6,27 +6,12 @@
 
 #include "kernels/scalar.h"
 #include "tests/guarded.h"
+#include "tests/scales.h"
 
 namespace halo {
 namespace sanitized {
 
 namespace {
-
-// Where a block's f16 scales are.
-std::vector<int> scales_at(Type type) {
-  switch (type) {
-    case Type::Q4_0:
-    case Type::Q8_0:
-      return {0};
-    case Type::Q4_K:
-    case Type::Q5_K:
-      return {0, 2};
-    case Type::Q6_K:
-      return {208};
-    default:
-      return {};
-  }
-}
 
 // Owns what a model's tensors point to.
 using Buffers = std::vector<std::unique_ptr<uint8_t[]>>;

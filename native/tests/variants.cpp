@@ -13,6 +13,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/scalar.h"
+#include "tests/scales.h"
 
 namespace {
 
@@ -51,10 +52,9 @@ Bytes weights(Type type, int64_t n) {
   }
   for (uint8_t& b : out) b = static_cast<uint8_t>(drawn());
   for (size_t block = 0; block < out.size(); block += info(type).bytes) {
-    const size_t first = type == Type::Q6_K ? 208 : 0, count = type == Type::Q4_K || type == Type::Q5_K ? 2 : 1;
-    for (size_t i = 0; i < count; ++i) {
+    for (const int at : scales_at(type)) {
       const uint16_t scale = f32_to_f16(normal(1, 0.1f)[0]);
-      std::memcpy(out.data() + block + first + 2 * i, &scale, 2);
+      std::memcpy(out.data() + block + at, &scale, 2);
     }
   }
   return out;
@@ -188,8 +188,7 @@ void extremes(const Kernels& k, Type type) {
     std::memset(row, fills[r % 4], row_bytes(type, columns));
     for (int b = 0; b < columns / info(type).block; ++b) {
       uint8_t* place = row + b * info(type).bytes;
-      std::memcpy(place + (type == Type::Q6_K ? 208 : 0), &quarter, 2);
-      if (type == Type::Q4_K || type == Type::Q5_K) std::memcpy(place + 2, &quarter, 2);
+      for (const int at : scales_at(type)) std::memcpy(place + at, &quarter, 2);
     }
   }
   const Inputs inputs(k, format, T, columns, travels);

@@ -46,6 +46,7 @@ class Model:
         self.path = Path(path)
         self.identity = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.name = self.path.stem
+        self.size = self.path.stat().st_size
         self.native = self
         self.held = [(0, 0)] * LAYERS
         self.loads = []
@@ -60,6 +61,12 @@ class Model:
                 progress(done, 20)
         self.held = [(a | c, b | d) for (a, b), (c, d) in zip(self.held, masks, strict=True)]
         self.loads.append((masks, output))
+
+    def weight_bytes(self, masks, *, output=True):
+        return sum(a.bit_count() + b.bit_count() for a, b in masks) << 20
+
+    def cache_bytes(self, positions):
+        return positions << 10
 
     def forget(self):
         self.held = [(0, 0)] * LAYERS

@@ -10,6 +10,8 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from halo.silence import silence
+
 
 class Interrupted(RuntimeError):
     """What `forward` raises when it is cancelled."""
@@ -32,14 +34,25 @@ class Oracle:
         flash_attn: bool = False,
         delay: float = 0.0,
     ) -> None:
-        llama_cpp.llama_backend_init()
         self.delay = delay
         self.forwards = 0
         self.interrupted = 0
         """Forwards that were cut short."""
         self._cancelled = threading.Event()
         self._n_past = 0
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+        with silence():
+            self._open(path, n_ctx, n_batch, n_threads, flash_attn)
+        self._batch = llama_cpp.llama_batch_init(n_batch, 0, 1)
+        self.n_ctx: int = llama_cpp.llama_n_ctx(self._ctx)
+        self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
+
+    def _open(self, path: Path, n_ctx: int, n_batch: int, n_threads: int, flash_attn: bool) -> None:
+        llama_cpp.llama_backend_init()
+        model = llama_cpp.llama_model_default_params()
+        # The plain kernels, the same on every machine: AMX, where a processor has it, rounds other things, and crashes
+        # in sandboxes that do not let a process use its tiles.
+        model.use_extra_bufts = False
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = n_batch
@@ -47,17 +60,15 @@ class Oracle:
         kind = "ENABLED" if flash_attn else "DISABLED"
         params.flash_attn_type = getattr(llama_cpp, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
         self._ctx = llama_cpp.llama_init_from_model(self._model, params)
-        self._batch = llama_cpp.llama_batch_init(n_batch, 0, 1)
-        self.n_ctx: int = llama_cpp.llama_n_ctx(self._ctx)
-        self.n_vocab: int = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        llama_cpp.llama_batch_free(self._batch)
-        llama_cpp.llama_free(self._ctx)
-        llama_cpp.llama_model_free(self._model)
+        with silence():
+            llama_cpp.llama_batch_free(self._batch)
+            llama_cpp.llama_free(self._ctx)
+            llama_cpp.llama_model_free(self._model)
 
     def forward(self, slot: int, tokens: NDArray[np.int32], all_logits: bool = False) -> NDArray[np.float32]:
         self.forwards += 1

@@ -213,6 +213,13 @@ def outcome_of_sidecar(path: Path, model: Path) -> str:
     return "refused"
 
 
+class InMemory(bytes):
+    """A file's bytes as if they were mapped."""
+
+    def madvise(self, *advice: int) -> None:
+        pass
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -230,7 +237,7 @@ def main() -> None:
     import halo.quality
 
     if args.in_memory:
-        halo.model.gguf._map = lambda path: path.read_bytes()  # type: ignore[assignment,return-value]
+        halo.model.gguf._map = lambda path: InMemory(path.read_bytes())  # type: ignore[assignment,return-value]
     if args.spare:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + (args.spare << 20),) * 2)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import random
 import struct
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from halo import ModelError
 from halo.model import open_model
 from halo.model.grid import attention_bounds, mlp_bounds
 from tests.conftest import TinyModel
+from tests.native.in_process import alone
 from tests.tiny_gguf import Shape
 
 
@@ -50,9 +53,8 @@ def test_mlp_groups_cover_the_neurons_in_whole_blocks(ff: int, block: int) -> No
     assert max(sizes) - min(sizes[:-1] or sizes) <= grain
 
 
-@pytest.mark.parametrize(
-    ("heads", "kv", "head_dim"), [(8, 4, 8), (32, 4, 64), (32, 32, 128), (14, 2, 64), (24, 8, 128)]
-)
+@pytest.mark.parametrize(("heads", "kv"), [(8, 4), (32, 4), (32, 32), (14, 2), (24, 8)])
+@pytest.mark.parametrize("head_dim", [8, 64, 80, 128])
 @pytest.mark.parametrize("block", [1, 32, 256])
 def test_attention_groups_are_whole_blocks_of_the_output_projection(
     heads: int, kv: int, head_dim: int, block: int
@@ -61,6 +63,7 @@ def test_attention_groups_are_whole_blocks_of_the_output_projection(
     bounds = attention_bounds(kv, columns, block)
     assert bounds[0] == 0 and bounds[-1] == kv
     assert all(b * columns % block == 0 for b in bounds[:-1])
+    assert all(fewer * columns % block for fewer in range(1, bounds[1]) if bounds[1] < kv)  # the smallest there are
 
 
 @pytest.mark.parametrize("kv", [65, 96, 100, 128, 200])
@@ -69,6 +72,89 @@ def test_many_heads_are_at_most_64_groups_of_whole_blocks(kv: int, columns: int)
     bounds = attention_bounds(kv, columns, 256)
     assert len(bounds) - 1 <= 64 and bounds[-1] == kv
     assert all(b * columns % 256 == 0 for b in bounds[:-1])
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ((), {"rope_scaling": 1.0}),
+        ((("llama.rope.scaling.type", "linear"), ("llama.rope.scaling.factor", 4.0)), {"rope_scaling": 4.0}),
+        ((("llama.rope.scaling.factor", 4.0),), {"rope_scaling": 4.0}),
+        ((("llama.rope.scale_linear", 2.0),), {"rope_scaling": 2.0}),
+        ((("llama.rope.scale_linear", 2.0), ("llama.rope.scaling.factor", 0.0)), {"rope_scaling": 1.0}),
+        ((("llama.rope.scaling.type", "none"), ("llama.rope.scaling.factor", 4.0)), {"rope_scaling": 1.0}),
+        ((("llama.attention.head_count", (8, 8, 8)),), {"n_heads": 8}),
+        ((("llama.attention.head_count_kv", (4, 4, 4)),), {"n_kv_heads": 4}),
+        ((("llama.feed_forward_length", (160, 160, 160)),), {"ff": 160}),
+        ((("llama.attention.sliding_window", 4096),), {}),  # as llama.cpp: not looked at
+        ((("llama.vocab_size", 32000),), {"vocab": 320}),  # the embedding counts
+    ],
+)
+def test_what_llama_cpp_understands_is_read_as_it_does(
+    tiny_model: TinyModel, extra: tuple[tuple[str, object], ...], expected: dict[str, float]
+) -> None:
+    spec = asdict(open_model(tiny_model("F32", Shape(metadata=extra))).spec)
+    assert {key: spec[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("llama.rope.scaling.type", "yarn", "'yarn'"),
+        ("llama.rope.scaling.type", "longrope", "'longrope'"),
+        ("llama.rope.scaling.type", 3, "scaled by 3"),
+        ("llama.rope.scaling.attn_factor", 1.2, "attn_factor"),
+        ("llama.rope.scaling.factor", -2.0, "rope scaling factor must be"),
+        ("llama.rope.scaling.factor", "two", "llama.rope.scaling.factor is missing or not a number"),
+        ("llama.rope.freq_base", 1e30, "rope base"),
+        ("llama.attention.head_count", (8, 4, 8), "llama.attention.head_count differs from layer to layer"),
+        ("llama.attention.head_count_kv", (4, 4, 8), "llama.attention.head_count_kv differs from layer to layer"),
+        ("llama.feed_forward_length", (160, 80, 160), "llama.feed_forward_length differs from layer to layer"),
+        ("llama.expert_count", 8, "mixture of experts"),
+        ("llama.attention.value_length", 4, "different lengths"),
+    ],
+)
+def test_what_is_not_computed_is_refused_by_name(tiny_model: TinyModel, key: str, value: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        open_model(tiny_model("F32", Shape(metadata=((key, value),))))
+
+
+def test_version_2_of_the_format_is_the_same_model(tiny_model: TinyModel, tmp_path: Path) -> None:
+    data = bytearray(tiny_model("Q8_0").read_bytes())
+    assert data[4] == 3
+    data[4] = 2
+    path = tmp_path / "v2.gguf"
+    path.write_bytes(data)
+    tokens = np.array([1, 50, 60], np.int32)
+    assert np.array_equal(alone(open_model(path), tokens), alone(open_model(tiny_model("Q8_0")), tokens))
+
+
+def test_frequencies_that_old_converters_wrote_are_ignored(tiny_model: TinyModel) -> None:
+    old = Shape(vectors=("blk.0.attn_rot_embd.weight", "blk.1.attn_rot_embd.weight"))
+    assert open_model(tiny_model("F32", old)).spec == open_model(tiny_model("F32")).spec
+    with pytest.raises(ModelError, match="attn_qkv"):
+        open_model(tiny_model("F32", Shape(vectors=("blk.0.attn_qkv.weight",))))
+
+
+@pytest.mark.parametrize("name", ["rope_freqs.weight", "blk.1.attn_output.bias", "blk.0.ffn_up.bias"])
+def test_vectors_of_a_wrong_length_are_refused(tiny_model: TinyModel, name: str) -> None:
+    shape = Shape(vectors=(name,), head_dim=16)
+    if name == "rope_freqs.weight":  # that one has the right length
+        open_model(tiny_model("F32", shape))
+        shape = Shape(vectors=(name,), metadata=(("llama.rope.dimension_count", 4),))
+    with pytest.raises(ModelError, match=f"tensor {name} has shape"):
+        open_model(tiny_model("F32", shape))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_rope_freqs_are_refused(tiny_model: TinyModel, tmp_path: Path, value: float) -> None:
+    source = tiny_model("F32", Shape(rope_freqs=True))
+    data = bytearray(source.read_bytes())
+    struct.pack_into("<f", data, open_model(source).file.tensors["rope_freqs.weight"].offset + 4, value)
+    path = tmp_path / "freqs.gguf"
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"rope_freqs\.weight has values beyond"):
+        open_model(path)
 
 
 def test_llama2_7b_in_k_quants_pairs_its_heads() -> None:

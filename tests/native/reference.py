@@ -27,7 +27,14 @@ class Reference:
         self.spec = model.spec
 
     def weights(self, name: str) -> Doubles:
-        tensor = self.model.file.tensors[f"{name}.weight"]
+        return self.values(f"{name}.weight")
+
+    def bias(self, name: str) -> Doubles:
+        """Zero where the model has none."""
+        return self.values(f"{name}.bias") if f"{name}.bias" in self.model.file.tensors else np.zeros(1)
+
+    def values(self, name: str) -> Doubles:
+        tensor = self.model.file.tensors[name]
         values = np.frombuffer(self.model.file.data, "<f4", int(np.prod(tensor.shape)), tensor.offset)
         return values.reshape(tensor.shape[::-1]).astype(np.float64)
 
@@ -37,8 +44,8 @@ class Reference:
     def group_outputs(self, layer: int, h: Doubles) -> Doubles:
         """(groups, d) of a layer input (d)."""
         gate, up, down = (self.weights(f"blk.{layer}.ffn_{name}") for name in ("gate", "up", "down"))
-        a = gate @ h
-        neurons = a / (1 + np.exp(-a)) * (up @ h)
+        a = gate @ h + self.bias(f"blk.{layer}.ffn_gate")
+        neurons = a / (1 + np.exp(-a)) * (up @ h + self.bias(f"blk.{layer}.ffn_up"))
         bounds = itertools.pairwise(self.model.grid.mlp[layer])
         return np.stack([down[:, begin:end] @ neurons[begin:end] for begin, end in bounds])
 
@@ -54,14 +61,15 @@ class Reference:
                 x += self.attention(layer, self.normed(x, f"blk.{layer}.attn_norm"), position, caches[layer])
                 x += owed
                 now, owed = outputs(layer, self.group_outputs(layer, self.normed(x, f"blk.{layer}.ffn_norm")))
-                x += now
+                x += now + self.bias(f"blk.{layer}.ffn_down")
             logits.append(self.weights("output") @ self.normed(x, "output_norm"))
         return np.stack(logits)
 
     def attention(self, layer: int, h: Doubles, position: int, cache: tuple[list[Doubles], list[Doubles]]) -> Doubles:
         spec = self.spec
         q, k, v = (
-            (self.weights(f"blk.{layer}.attn_{name}") @ h).reshape(-1, spec.head_dim) for name in ("q", "k", "v")
+            (self.weights(f"blk.{layer}.{name}") @ h + self.bias(f"blk.{layer}.{name}")).reshape(-1, spec.head_dim)
+            for name in ("attn_q", "attn_k", "attn_v")
         )
         keys, values = cache
         keys.append(self.rotated(k, position).astype(np.float16).astype(np.float64))
@@ -72,12 +80,15 @@ class Reference:
             scores = np.stack(keys)[:, head // of] @ row / np.sqrt(spec.head_dim)
             share = np.exp(scores - scores.max())
             heads.append(share / share.sum() @ np.stack(values)[:, head // of])
-        return self.weights(f"blk.{layer}.attn_output") @ np.concatenate(heads)
+        output = f"blk.{layer}.attn_output"
+        return self.weights(output) @ np.concatenate(heads) + self.bias(output)
 
     def rotated(self, x: Doubles, position: int) -> Doubles:
         """Pairs (2i, 2i + 1) of each head's (heads, head_dim)."""
         dims = self.spec.rope_dims
-        angles = position * self.spec.rope_base ** (-np.arange(0, dims, 2) / dims)
+        angles = position / self.spec.rope_scaling * self.spec.rope_base ** (-np.arange(0, dims, 2) / dims)
+        if "rope_freqs.weight" in self.model.file.tensors:
+            angles /= self.weights("rope_freqs")
         out = x.copy()
         a, b = x[:, 0:dims:2], x[:, 1:dims:2]
         out[:, 0:dims:2] = a * np.cos(angles) - b * np.sin(angles)

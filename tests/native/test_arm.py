@@ -60,7 +60,7 @@ def test_a_variant_that_the_processor_lacks_is_an_error_and_no_crash(built: Path
 
 def test_only_the_dotprod_kernels_have_what_a_raspberry_pi_4_lacks(built: Path) -> None:
     """Nor can the linker take code for others from there."""
-    scan = [sys.executable, str(ROOT / "scripts" / "arm_baseline.py"), str(built / "libhalo_core.a")]
+    scan = [sys.executable, str(ROOT / "scripts" / "arm" / "baseline.py"), str(built / "libhalo_core.a")]
     done = subprocess.run([*scan, "--allow", "dotprod.cpp.o"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     blind = subprocess.run(scan, capture_output=True, text=True, timeout=120, check=False)

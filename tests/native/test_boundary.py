@@ -37,7 +37,7 @@ def native(model: Model, change: Change, file: Any = None) -> _native.Model:
     spec, tensors = asdict(model.spec), tensors_of(model)
     attention, mlp = [list(b) for b in model.grid.attention], [list(b) for b in model.grid.mlp]
     change(spec, tensors, attention, mlp)
-    return _native.Model(file if file is not None else model.file.data, spec, tensors, attention, mlp)
+    return _native.Model([file if file is not None else model.file.data], spec, tensors, attention, mlp)
 
 
 def put(name: str, field: int, value: int) -> Change:

@@ -13,17 +13,19 @@ from tests.native.in_process import LocalCell, alone, lossy, run
 from tests.tiny_gguf import K_SHAPE, Shape
 
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0+F16", "Q4_K", "Q5_K", "Q6_K", "Q4_K_M"]
+BIASES = "Q8_0, biases"
 TOKENS = np.random.default_rng(1).integers(3, 320, 70).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
 def models(tiny_model: TinyModel) -> dict[str, Model]:
-    return {kind: open_model(tiny_model(kind, K_SHAPE if "_K" in kind else None)) for kind in TYPES}
+    shapes = {kind: K_SHAPE if "_K" in kind else None for kind in TYPES} | {BIASES: Shape(biases=True)}
+    return {kind: open_model(tiny_model(kind.partition(", ")[0], shape)) for kind, shape in shapes.items()}
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(TYPES),
+    kind=st.sampled_from([*TYPES, BIASES]),
     workers=st.sampled_from([0, 1, 2, 3, 5]),
     seed=st.integers(0, 2**32),
     cuts=st.lists(st.integers(1, 69), max_size=5),

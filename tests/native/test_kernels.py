@@ -15,14 +15,21 @@ from halo import _native
 
 Floats = NDArray[np.float32]
 
-F32, F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, Q8_K, BF16 = 0, 1, 2, 8, 12, 13, 14, 15, 30
+F32, F16, BF16 = 0, 1, 30
+Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL = 2, 3, 6, 7, 8, 20
+Q3_K, Q4_K, Q5_K, Q6_K, Q8_K = 11, 12, 13, 14, 15
 # type: (values a block, bytes a block, format of the activations)
 TYPES = {
-    F32: (1, 4, F32), F16: (1, 2, F16), BF16: (1, 2, BF16), Q4_0: (32, 18, Q8_0), Q8_0: (32, 34, Q8_0),
-    Q4_K: (256, 144, Q8_K), Q5_K: (256, 176, Q8_K), Q6_K: (256, 210, Q8_K),
+    F32: (1, 4, F32), F16: (1, 2, F16), BF16: (1, 2, BF16), Q4_0: (32, 18, Q8_0), Q4_1: (32, 20, Q8_0),
+    Q5_0: (32, 22, Q8_0), Q5_1: (32, 24, Q8_0), Q8_0: (32, 34, Q8_0), IQ4_NL: (32, 18, Q8_0),
+    Q3_K: (256, 110, Q8_K), Q4_K: (256, 144, Q8_K), Q5_K: (256, 176, Q8_K), Q6_K: (256, 210, Q8_K),
 }  # fmt: skip
 VARIANTS = _native.variants()
-SCALES_AT = {Q4_0: [0], Q8_0: [0], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208]}  # f16 scales inside a block
+# f16 scales inside a block
+SCALES_AT = {
+    Q4_0: [0], Q4_1: [0, 2], Q5_0: [0], Q5_1: [0, 2], Q8_0: [0], IQ4_NL: [0],
+    Q3_K: [108], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208],
+}  # fmt: skip
 
 everywhere = pytest.mark.parametrize("isa", VARIANTS)
 all_types = pytest.mark.parametrize("kind", TYPES)
@@ -126,7 +133,7 @@ def extreme_weights(kind: int, rows: int, columns: int) -> bytes:
 
 
 @everywhere
-@pytest.mark.parametrize("kind", [Q4_0, Q8_0, Q4_K, Q5_K, Q6_K])
+@pytest.mark.parametrize("kind", SCALES_AT)
 @pytest.mark.parametrize("t", [1, 9])
 def test_the_ends_of_every_range_are_computed_right(isa: str, kind: int, t: int) -> None:
     """Weights of -128, and activations of -128, which no quantiser makes but a message may: they count as -127."""
@@ -211,7 +218,7 @@ def test_bad_shapes_are_refused() -> None:
     for rows, columns, data in [(2, 33, bytes(100)), (0, 32, b""), (2, 32, bytes(35)), (2, 0, b""), (-1, 32, b"")]:
         with pytest.raises(ValueError, match=r"shape|truncated"):
             kernels.pack(Q4_0, rows, columns, data)
-    for kind in (Q8_K, 3, 99, -1):
+    for kind in (Q8_K, 9, 99, -1):
         with pytest.raises(ValueError, match="type"):
             kernels.pack(kind, 1, 256, bytes(292))
     matrix = kernels.pack(Q4_0, 20, 64, bytes(20 * 36))
@@ -236,7 +243,7 @@ def test_bad_shapes_are_refused() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("llama_cpp") is None, reason="compares with llama-cpp-python's ggml")
 @everywhere
-@pytest.mark.parametrize("kind", [F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K])
+@pytest.mark.parametrize("kind", [F16, *SCALES_AT])
 def test_errors_are_not_larger_than_llama_cpps(isa: str, kind: int) -> None:
     """Against exact products of the dequantised weights with the unrounded activations."""
     from halo.bench.ggml import Products, load_ggml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +21,12 @@ TOKENS = np.random.default_rng(5).integers(3, 320, 12).astype(np.int32)
 Tables = list[tuple[Floats, Floats, Floats, Floats]]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: TinyModel) -> Model:
-    return open_model(tiny_model("F32", Shape(n_layers=LAYERS, ff=64)), mlp_groups=GROUPS)
+@pytest.fixture(scope="module", params=["plain", "biases"])
+def model(tiny_model: TinyModel, request: pytest.FixtureRequest) -> Model:
+    shape = Shape(n_layers=LAYERS, ff=64)
+    if request.param == "biases":
+        shape = replace(shape, biases=True, rope_scaling=2.0, rope_freqs=True)
+    return open_model(tiny_model("F32", shape), mlp_groups=GROUPS)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 
@@ -32,3 +34,12 @@ def test_a_worker_does_not_import_the_hubs_packages() -> None:
     code = "import halo.cell.worker, halo.cli, sys; print(sorted({'llama_cpp', 'amqtt', 'torch'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("other", ["sys.maxsize = 2**31 - 1", "sys.byteorder = 'big'"])
+def test_systems_that_are_not_64_bit_and_little_endian_are_refused_by_name(other: str) -> None:
+    code = f"import sys; {other}; __file__ = 'setup.py'; exec(open(__file__).read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1 and "64-bit little-endian" in done.stderr and "Raspberry Pi" in done.stderr

@@ -13,7 +13,7 @@ divided by the root mean square of llama.cpp's logits about each position's mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo.engine import Engine
+from tests.llama.oracle import Oracle
 
 TEXTS, POSITIONS = 8, 200
 MARGIN = 0.2  # of llama.cpp's two largest logits: nearer than that, rounding may choose
@@ -53,21 +54,17 @@ def read_tokens(model: Path, texts: Path, count: int = TEXTS, positions: int = P
     return long_enough[:count]
 
 
+def random_tokens(vocab: int, count: int = 2, positions: int = 64) -> list[Tokens]:
+    """Rows for models that make no sense."""
+    drawn = np.random.default_rng(1)
+    return [drawn.integers(3, vocab, positions).astype(np.int32) for _ in range(count)]
+
+
 @contextmanager
 def reference(model: Path, positions: int, *, flash_attn: bool) -> Iterator[Callable[[Tokens], Logits]]:
     """llama.cpp's logits of a text, evaluated as one batch."""
-    llama = llama_cpp.Llama(
-        str(model), n_ctx=positions, n_batch=positions, n_threads=1, n_threads_batch=1, logits_all=True,
-        flash_attn=flash_attn, verbose=False,
-    )  # fmt: skip
-
-    def logits(tokens: Tokens) -> Logits:
-        llama.reset()
-        llama.eval(tokens.tolist())
-        return np.array(llama.scores[: len(tokens)])
-
-    with closing(llama):
-        yield logits
+    with Oracle(model, positions, n_batch=positions, flash_attn=flash_attn) as llama:
+        yield lambda tokens: in_one_batch(llama, tokens)
 
 
 def in_one_batch(engine: Engine, tokens: Tokens) -> Logits:
@@ -196,13 +193,21 @@ def compare(
     positions: int = POSITIONS,
 ) -> list[Parity]:
     """Compare an engine with llama.cpp on `count` texts of `positions` tokens, evaluated in each of the `WAYS`."""
-    results = [Parity(model.stem, way) for way in WAYS]
+    return compare_rows(model, model.stem, read_tokens(model, texts, count, positions), make_engine)
+
+
+def compare_rows(
+    model: Path, name: str, rows: Sequence[Tokens], make_engine: EngineFactory = native_engine
+) -> list[Parity]:
+    """The same on rows of tokens; `name` is what the model is called in the table."""
+    results = [Parity(name, way) for way in WAYS]
+    positions = max(len(tokens) for tokens in rows)
     with (
         reference(model, positions, flash_attn=False) as flash_off,
         reference(model, positions, flash_attn=True) as flash_on,
         make_engine(model, positions) as engine,
     ):
-        for tokens in read_tokens(model, texts, count, positions):
+        for tokens in rows:
             off, on = flash_off(tokens), flash_on(tokens)
             for result, evaluate in zip(results, WAYS.values(), strict=True):
                 result.add(evaluate(engine, tokens), off, on)

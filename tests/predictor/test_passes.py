@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from halo import _native
-from halo.model import Model
+from halo.model import Model, open_model
 from halo.predictor.sums import Distances, MeanSums, mean_pass
+from tests.conftest import TinyModel
+from tests.native.reference import Reference
+from tests.predictor.conftest import SHAPE
 
 
-def weights(model: Model, name: str) -> np.ndarray:
-    tensor = model.file.tensors[f"{name}.weight"]
-    size = int(np.prod(tensor.shape))
-    return np.frombuffer(model.file.data, "<f4", size, tensor.offset).reshape(tensor.shape[::-1]).astype(np.float64)
+@pytest.fixture(params=[False, True], ids=["plain", "biases"])
+def model(tiny_model: TinyModel, request: pytest.FixtureRequest) -> Model:
+    """The biases of gate and up are of the groups, that of down of none."""
+    return open_model(tiny_model("F32", replace(SHAPE, biases=request.param)), mlp_groups=4)
 
 
 def group_outputs(model: Model, layer: int, h: np.ndarray) -> np.ndarray:
     """(tokens, groups, d) of layer inputs (tokens, d)."""
-    gate, up, down = (weights(model, f"blk.{layer}.ffn_{name}") for name in ("gate", "up", "down"))
-    a = h @ gate.T
-    neurons = a / (1 + np.exp(-a)) * (h @ up.T)
+    reference = Reference(model)
+    gate, up, down = (reference.weights(f"blk.{layer}.ffn_{name}") for name in ("gate", "up", "down"))
+    a = h @ gate.T + reference.bias(f"blk.{layer}.ffn_gate")
+    neurons = a / (1 + np.exp(-a)) * (h @ up.T + reference.bias(f"blk.{layer}.ffn_up"))
     bounds = model.grid.mlp[layer]
     spans = [slice(begin, end) for begin, end in itertools.pairwise(bounds)]
     return np.stack([neurons[:, s] @ down[:, s].T for s in spans], axis=1)

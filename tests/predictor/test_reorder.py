@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -31,11 +32,12 @@ def reordered(model: Model, out: Path, pieces: list[np.ndarray], kind: str | Non
     return open_model(out)
 
 
+@pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize(("kind", "tolerance"), [("F32", 1e-4), ("F16", 1e-2), ("BF16", 5e-2), ("Q8_0", 5e-2)])
 def test_it_computes_the_same(
-    tiny_model: TinyModel, tmp_path: Path, pieces: list[np.ndarray], kind: str, tolerance: float
+    tiny_model: TinyModel, tmp_path: Path, pieces: list[np.ndarray], kind: str, tolerance: float, biases: bool
 ) -> None:
-    model = open_model(tiny_model(kind, SHAPE))
+    model = open_model(tiny_model(kind, replace(SHAPE, biases=biases)))
     new = reordered(model, tmp_path / "hot.gguf", pieces)
     assert np.abs(logits(new) - logits(model)).max() <= tolerance * np.abs(logits(model)).max()
 

@@ -54,10 +54,59 @@ float q4_0(const BlockQ4_0& w, const PreparedQ8& x) {
   return static_cast<float>(sum) * (f16_to_f32(w.scale) * x.scale);
 }
 
+// The integer sum of unsigned values of 4 bits, or 5 with `high`.
+int dot_q45(const uint8_t* nibbles, const uint8_t* high, const int8_t* x) {
+  uint8_t q[32];
+  unpack_q45(nibbles, high, q);
+  int sum = 0;
+  for (int i = 0; i < 32; ++i) sum += q[i] * x[i];
+  return sum;
+}
+
+float scaled_with_min(uint16_t scale, uint16_t min, int sum, const PreparedQ8& x) {
+  return static_cast<float>(sum) * (f16_to_f32(scale) * x.scale) + f16_to_f32(min) * x.scaled_sum;
+}
+
+float q4_1(const BlockQ4_1& w, const PreparedQ8& x) {
+  return scaled_with_min(w.scale, w.min, dot_q45(w.nibbles, nullptr, x.values), x);
+}
+
+float q5_0(const BlockQ5_0& w, const PreparedQ8& x) {
+  const int sum = 2 * x.minus_8 + dot_q45(w.nibbles, w.high, x.values);
+  return static_cast<float>(sum) * (f16_to_f32(w.scale) * x.scale);
+}
+
+float q5_1(const BlockQ5_1& w, const PreparedQ8& x) {
+  return scaled_with_min(w.scale, w.min, dot_q45(w.nibbles, w.high, x.values), x);
+}
+
+float iq4_nl(const BlockIQ4_NL& w, const PreparedQ8& x) {
+  int sum = 0;
+  for (int i = 0; i < 16; ++i) {
+    sum += kIQ4Values[w.nibbles[i] & 15] * x.values[i];
+    sum += kIQ4Values[w.nibbles[i] >> 4] * x.values[i + 16];
+  }
+  return static_cast<float>(sum) * (f16_to_f32(w.scale) * x.scale);
+}
+
 float q8_0(const BlockQ8_0& w, const PreparedQ8& x) {
   int sum = 0;
   for (int i = 0; i < 32; ++i) sum += w.values[i] * x.values[i];
   return static_cast<float>(sum) * (f16_to_f32(w.scale) * x.scale);
+}
+
+float q3_k(const BlockQ3_K& w, const PreparedQ8K& x) {
+  int8_t scales[16];
+  uint8_t q[256];
+  unpack_scales(w, scales);
+  unpack_q3(w, q);
+  int sum = 0;
+  for (int run = 0; run < 16; ++run) {
+    int inner = x.minus_32[run] / 8;
+    for (int i = 16 * run; i < 16 * run + 16; ++i) inner += q[i] * x.values[i];
+    sum += scales[run] * inner;
+  }
+  return x.scale * f16_to_f32(w.scale) * static_cast<float>(sum);
 }
 
 float scaled_runs(uint16_t scale, uint16_t min, const uint8_t* packed, const int* runs, const PreparedQ8K& x) {
@@ -123,7 +172,12 @@ constexpr Product kF32 = plain_product<dot_plain<float, same>, 4>();
 constexpr Product kF16 = plain_product<dot_plain<uint16_t, from_f16>, 2>();
 constexpr Product kBF16 = plain_product<dot_plain<uint16_t, from_bf16>, 2>();
 constexpr Product kQ4_0 = plain_product<dot_blocks<BlockQ4_0, PreparedQ8, 32, q4_0>, 18>();
+constexpr Product kQ4_1 = plain_product<dot_blocks<BlockQ4_1, PreparedQ8, 32, q4_1>, 20>();
+constexpr Product kQ5_0 = plain_product<dot_blocks<BlockQ5_0, PreparedQ8, 32, q5_0>, 22>();
+constexpr Product kQ5_1 = plain_product<dot_blocks<BlockQ5_1, PreparedQ8, 32, q5_1>, 24>();
+constexpr Product kIQ4_NL = plain_product<dot_blocks<BlockIQ4_NL, PreparedQ8, 32, iq4_nl>, 18>();
 constexpr Product kQ8_0 = plain_product<dot_blocks<BlockQ8_0, PreparedQ8, 32, q8_0>, 34>();
+constexpr Product kQ3_K = plain_product<dot_blocks<BlockQ3_K, PreparedQ8K, 256, q3_k>, 110>();
 constexpr Product kQ4_K = plain_product<dot_blocks<BlockQ4_K, PreparedQ8K, 256, q4_k>, 144>();
 constexpr Product kQ5_K = plain_product<dot_blocks<BlockQ5_K, PreparedQ8K, 256, q5_k>, 176>();
 constexpr Product kQ6_K = plain_product<dot_blocks<BlockQ6_K, PreparedQ8K, 256, q6_k>, 210>();
@@ -138,14 +192,24 @@ const Product* product(Type type) {
       return &kBF16;
     case Type::Q4_0:
       return &kQ4_0;
+    case Type::Q4_1:
+      return &kQ4_1;
+    case Type::Q5_0:
+      return &kQ5_0;
+    case Type::Q5_1:
+      return &kQ5_1;
     case Type::Q8_0:
       return &kQ8_0;
+    case Type::Q3_K:
+      return &kQ3_K;
     case Type::Q4_K:
       return &kQ4_K;
     case Type::Q5_K:
       return &kQ5_K;
     case Type::Q6_K:
       return &kQ6_K;
+    case Type::IQ4_NL:
+      return &kIQ4_NL;
     case Type::Q8_K:
       return nullptr;
   }

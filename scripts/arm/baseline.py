@@ -1,6 +1,6 @@
 """Finds instructions that a Raspberry Pi 4 (armv8.0) does not have in 64-bit ARM objects, archives and modules.
 
-usage: python scripts/arm_baseline.py [--allow MEMBER] FILE...
+usage: python scripts/arm/baseline.py [--allow MEMBER] FILE...
 
 Prints them function by function, and exits with 1 if there are any. What the dispatch keeps for better processors is
 left out with --allow: an object file's name (in an archive: the member's), or a function name's beginning. An allowed
