@@ -11,6 +11,9 @@ PROTOCOL: int
 _Tables = Sequence[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]
 """By layer: mean (groups, d), predictor (groups, d), bias (groups), significance (groups)."""
 
+def explain_bus_errors(text: str) -> None:
+    """From now on a bus error writes this text to standard error and ends the process with exit code 1."""
+
 class NativeError(RuntimeError): ...
 
 class WorkerLost(NativeError):

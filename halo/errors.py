@@ -19,6 +19,10 @@ class TextError(HaloError):
     """A text cannot be calibrated or measured with: empty, binary or too short."""
 
 
+class OutputError(HaloError, OSError):
+    """A file cannot be written: no room, no permission, no such folder."""
+
+
 class BrokerError(HaloError):
     """The MQTT broker cannot be reached, refuses the login, or cannot be started."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality import curves, planned, times
+from halo.files import whole
 
 _EXAMPLES = """\
   python -m benchmarks.quality perplexity --models halo5M-f32.gguf stories260K-f32.gguf --text stories.txt
@@ -47,7 +48,8 @@ def main() -> int:
     else:
         data[args.what] = (times if args.what == "times" else planned).measure(_say)
     args.data.parent.mkdir(parents=True, exist_ok=True)
-    args.data.write_text(json.dumps(data, indent=1) + "\n")
+    with whole(args.data) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + "\n")
     return 0
 
 

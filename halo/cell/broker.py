@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -18,6 +17,7 @@ from halo.cell.address import Address
 from halo.cell.loop import LoopThread
 from halo.cell.process import Child
 from halo.errors import BrokerError
+from halo.files import nameless
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")  # Debian puts mosquitto where a user's PATH does not look
 _START_S = 5.0
@@ -87,8 +87,8 @@ def _spawn_mosquitto(program: str, port: int, host: str = _LOOPBACK) -> Child:
         settings.append("user root")  # a change of user would also clear the signal below
     # The kernel sends the signal when the *thread* that spawned it ends, which is why the caller's must live.
     tie = [setpriv, "--pdeathsig", "TERM"] if (setpriv := shutil.which("setpriv")) else []
-    with tempfile.TemporaryFile("w") as conf:  # no name: nothing to clean up, whatever happens
-        conf.write("\n".join(settings) + "\n")
+    with nameless() as conf:  # nothing to clean up, whatever happens
+        conf.write(("\n".join(settings) + "\n").encode())
         conf.flush()
         fd = conf.fileno()
         return Child([*tie, program, "-c", f"/proc/self/fd/{fd}"], pass_fds=[fd])

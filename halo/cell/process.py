@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
+
+from halo.files import nameless
 
 _POLL_S = 0.01
 
 
 class Child:
-    """A process in a session of its own; its standard error goes to an unnamed file."""
+    """A process in a session of its own; its standard error goes to a nameless file."""
 
     def __init__(
         self,
@@ -27,7 +28,7 @@ class Child:
 
         `env` is added to the environment.
         """
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        self._errors = nameless()
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE if pipe else subprocess.DEVNULL,

@@ -221,7 +221,8 @@ class WorkerService:
             self._data.serve("", 1)
             await self._data.on_bench(begin)
         except Exception as error:  # whatever the lease asks for must not end the worker
-            self._refuse(f"it cannot serve {lease.n_ctx} positions: {error}. Try a smaller context (-c).")
+            why = "there is not enough memory" if isinstance(error, MemoryError) else error
+            self._refuse(f"it cannot serve {lease.n_ctx} positions: {why}. Try a smaller context (-c).")
             return
         self._profile = replace_profile(self._profile, "loading", session=lease.session)
         self._serving = asyncio.create_task(self._load_and_serve(lease, again))

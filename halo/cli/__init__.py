@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
 import os
 import signal
 import sys
@@ -11,11 +11,18 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from halo import __version__
+from halo.cli import streams
 from halo.cli.console import complain
 from halo.cli.options import named_variable
+from halo.cli.plainly import plainly
 from halo.errors import BrokerError, CellError, HaloError
 
 _DESCRIPTION = "Run one GGUF language model over several small computers."
+_BUS_ERROR = (
+    "\nhalo: error: A file that is mapped into memory, most likely the model, has become shorter while it was read, or "
+    "its disk fails. Copy the model again, and replace a model that is in use by renaming the new file (mv), not by "
+    "writing over it (cp).\n"
+)
 _EXAMPLES = """\
 examples:
   halo generate -p "Once upon a time" --workers 3      three workers on this machine, no set-up
@@ -33,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     args = parser().parse_args(argv)
+    with contextlib.suppress(ImportError):  # without the native module no file is mapped
+        from halo import _native
+
+        _native.explain_bus_errors(_BUS_ERROR)
     try:
         code: int = args.run(args)
     except (BrokerError, CellError) as error:
@@ -43,6 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def execute(work: Callable[[], int]) -> int:
     """Do a command's work, and turn every way in which it may end into an exit code."""
     try:
+        streams.prepare()
         signal.signal(signal.SIGTERM, _terminate)
         return _flushed(work)
     except HaloError as error:
@@ -53,10 +65,13 @@ def execute(work: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
         _drop_output()
         return 141
-    except (ValueError, MemoryError, OSError) as error:
+    except (ValueError, MemoryError, OSError, ImportError, RuntimeError) as error:
         if isinstance(error, OSError):
             _drop_output()
-        complain(_plainly(error))
+        said = plainly(error)
+        if said is None:
+            raise
+        complain(said)
         return 1
 
 
@@ -70,17 +85,8 @@ def _flushed(work: Callable[[], int]) -> int:
 
 def _drop_output() -> None:
     """What could not be written is not tried again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _plainly(error: ValueError | MemoryError | OSError) -> str:
-    if isinstance(error, MemoryError):
-        return "There is not enough memory: try a smaller context (-c), or a smaller model."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"The output cannot be written: {error.strerror}."
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'The system refuses'}: {error.strerror}."
-    return str(error) or type(error).__name__
+    with contextlib.suppress(OSError):  # no more files may be open
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

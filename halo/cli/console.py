@@ -12,8 +12,13 @@ _PATIENCE_S = 2.0
 
 def say(line: str) -> None:
     """A line for a person, on standard error."""
+    show(f"halo: {line}\n")
+
+
+def show(text: str) -> None:
+    """Text for a person, on standard error."""
     with contextlib.suppress(OSError, ValueError):  # nobody listens
-        print(f"halo: {line}", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def complain(text: str) -> None:

@@ -168,8 +168,7 @@ def read_prompt(args: argparse.Namespace) -> str:
                 return _text(file.read(_LONGEST + 1))
         except OSError as error:
             raise HaloError(f"The prompt cannot be read from {args.file}: {error.strerror}.") from None
-    # Without a standard input (as under some service managers) there is none to read from.
-    if sys.stdin is not None and not sys.stdin.isatty() and (text := _text(sys.stdin.buffer.read(_LONGEST + 1))):
+    if not sys.stdin.isatty() and (text := _text(sys.stdin.buffer.read(_LONGEST + 1))):
         return text
     raise SystemExit(args.parser.error("there is no prompt: give one with -p TEXT or -f FILE, or pipe it in"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from halo.cli.console import say
+from halo.cli.console import say, show
 
 _WIDTH = 30
 _BAR_EVERY_S = 0.1
@@ -26,7 +26,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._terminal and self._stage:
-            print(file=sys.stderr, flush=True)
+            show("\n")
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -48,4 +48,4 @@ class Progress:
             say(text)
             return
         full = _WIDTH * done // max(total, 1)
-        print(f"\r[{'#' * full}{'.' * (_WIDTH - full)}] {text}\033[K", end="", file=sys.stderr, flush=True)
+        show(f"\r[{'#' * full}{'.' * (_WIDTH - full)}] {text}\033[K")

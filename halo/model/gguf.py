@@ -9,6 +9,7 @@ import hashlib
 import mmap
 import os
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,15 @@ class _Reader:
             raise self.fail("it has an array of arrays")
         return None
 
+    def strings(self, at: int, n: int) -> list[bytes]:
+        """The strings of an array, from there on; it was read before, and so is whole."""
+        data, read, found = self.data, struct.Struct("<Q").unpack_from, []
+        for _ in range(n):
+            start = at + 8
+            at = start + read(data, at)[0]
+            found.append(data[start:at])
+        return found
+
     def skip_strings(self, n: int) -> None:
         size, at, read = len(self.data), self.at, struct.Struct("<Q").unpack_from
         for _ in range(n):
@@ -227,3 +237,26 @@ def read_gguf(path: Path) -> GgufFile:
     if len(tensors) != len(table):
         raise reader.fail("two tensors have the same name")
     return GgufFile(path, data, metadata, tensors, identity, len(data), keys, reader.at, start)
+
+
+@dataclass(frozen=True)
+class Array:
+    """A metadata array that `GgufFile.metadata` may leave out: its length, and its entries where these are strings."""
+
+    length: int
+    strings: list[bytes] | None
+
+
+def read_arrays(path: Path, keys: Collection[str]) -> dict[str, Array]:
+    """Those of these metadata arrays that the file has. Raises ModelError, as `read_gguf` does."""
+    reader = _Reader(_map(path), path)
+    _, n_keys = _read_header(reader)
+    found: dict[str, Array] = {}
+    for _ in range(n_keys):
+        key, kind = reader.string(), reader.unpack("I")
+        at = reader.at
+        reader.value(kind)
+        if key in keys and kind == _ARRAY:
+            of, length = struct.unpack_from("<IQ", reader.data, at)
+            found[key] = Array(length, reader.strings(at + 12, length) if of == _STRING else None)
+    return found

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from halo import _native
 from halo.errors import ModelError
+from halo.limits import LIMITS
 from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
 from halo.model.split import read_parts
@@ -52,7 +53,8 @@ class Model:
         self.file, self.spec, self.grid, self.native = file, spec, grid, native
         self.path = file.path
         self.identity = file.identity
-        self.n_ctx_train = _Metadata(file).count("llama.context_length", 2048)
+        # Of more than can be opened (or of a damaged number) what can be.
+        self.n_ctx_train = min(_Metadata(file).count("llama.context_length", 2048), int(LIMITS["n_ctx"].high))
         self.name = str(file.metadata.get("general.name") or file.path.stem)
 
     @property

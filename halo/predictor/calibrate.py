@@ -13,6 +13,7 @@ from pathlib import Path
 
 from halo import _native
 from halo.errors import SidecarError
+from halo.files import check_writable
 from halo.model import Model
 from halo.predictor import checkpoint
 from halo.predictor.checkpoint import Place
@@ -56,10 +57,11 @@ def calibrate(
     """Learn the model's sidecar from these pieces of the text and write it to `output`.
 
     Where `stop` says so, a checkpoint is left beside the output and Paused is raised; the same call goes on from
-    there. Raises SidecarError where `output` is a file that is no sidecar.
+    there. Raises SidecarError where `output` is a file that is no sidecar, OutputError where it cannot be written.
     """
     if output.exists() and not is_sidecar(output):
         raise SidecarError(f"{output} exists and is no sidecar: it is left alone. Choose another name with -o.")
+    check_writable(output)
     return _Calibration(model, text, pieces, output, threads, progress, stop).run()
 
 

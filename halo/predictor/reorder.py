@@ -7,6 +7,7 @@ what it gives on average, and that is what a late group lacks.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from halo import _native
 from halo.errors import MissingExtraError, ModelError
-from halo.files import whole
+from halo.files import check_writable, whole
 from halo.model import Model, open_model
 from halo.model.gguf import TensorInfo
 from halo.model.gguf_write import copy_header
@@ -59,11 +60,10 @@ def check_source(model: Model) -> None:
 
 
 def check_target(model: Model, out: Path) -> None:
-    """Raises ModelError for a place where the re-ordered model cannot be written."""
+    """Raises ModelError or OutputError for a place where the re-ordered model cannot be written."""
     if out.resolve() == model.path.resolve():
         raise ModelError(f"{out} is the model itself: give the re-ordered one another name.")
-    if out.is_dir() or not out.parent.is_dir():
-        raise ModelError(f"The re-ordered model cannot be written to {out}: that needs a file in a folder that exists.")
+    check_writable(out)
 
 
 def neuron_order(
@@ -204,6 +204,10 @@ def _quantise(source: Path, out: Path, kind: str, threads: int) -> None:
     params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
     with silence():
         failed = llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), params)
+    if failed and free < need:
+        raise OSError(errno.ENOSPC, f"{free >> 10} kB were free, and up to {need >> 10} kB are needed")
     if failed:
-        room = f" ({free >> 20} MiB were free, it needs up to {need >> 20})" if free < need else ""
-        raise ModelError(f"llama.cpp could not quantise the re-ordered model to {kind}{room}.")
+        raise ModelError(
+            f"llama.cpp could not quantise the re-ordered model to {kind}. Leave out --type, and quantise what is "
+            "written then with llama.cpp's llama-quantize, which tells more."
+        )

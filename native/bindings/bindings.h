@@ -36,6 +36,7 @@ void bind_channel(py::module_& m);
 void bind_schedule(py::module_& m);
 void bind_predictor(py::module_& m);
 void bind_tolerance(py::module_& m);
+void bind_fault(py::module_& m);
 
 // name -> (ggml type, rows, columns, byte offset in the files, as if they lay one behind the other)
 using TensorTable = std::map<std::string, std::tuple<int, int64_t, int64_t, uint64_t>>;

@@ -75,4 +75,5 @@ PYBIND11_MODULE(_native, m) {
   halo::bind_crypto(m);
   halo::bind_bench(m);
   halo::bind_channel(m);
+  halo::bind_fault(m);
 }

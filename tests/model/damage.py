@@ -27,9 +27,10 @@ from tests.tiny_gguf import Shape, write_tiny
 SMALL = Shape(d=32, n_layers=2, n_heads=4, n_kv_heads=2, ff=64)
 MODELS = {
     **dict.fromkeys(("F32", "F16", "Q8_0", "Q4_0"), SMALL),
-    **dict.fromkeys(("Q4_K", "Q6_K"), Shape(d=256, n_layers=1, n_heads=4, n_kv_heads=2, ff=512)),
+    "Q45": replace(SMALL, biases=True, rope_freqs=True),
+    **dict.fromkeys(("Q3_K", "Q4_K", "Q5_K", "Q6_K"), Shape(d=256, n_layers=1, n_heads=4, n_kv_heads=2, ff=512)),
 }
-"""What is damaged: one small model of each kind of block."""
+"""What is damaged: small models of each kind of block."""
 FLIPS, CUTS = 1000, 200
 
 _U32, _F32, _ARRAY, _STRING = 4, 6, 9, 8
@@ -146,6 +147,18 @@ def damaged(folder: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"{kind}: {what}", data
 
 
+def damaged_parts(folder: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """The same of the parts of a split model: what was done, to which part, and what it is to hold."""
+    from halo.model.gguf import read_gguf
+
+    first = write_tiny(folder / "split.gguf", "Q8_0", replace(SMALL, split=8))
+    for i, part in enumerate(sorted(folder.glob(first.name.replace("-00001-", "-*-")))):
+        whole, header = part.read_bytes(), read_gguf(part).header_end
+        for n, data in enumerate(itertools.chain(flipped(whole, header, 60, i), cut(whole, header, 20, i))):
+            yield f"part {i}: {n}", part, data
+        part.write_bytes(whole)
+
+
 def damaged_sidecars(folder: Path) -> Iterator[tuple[str, bytes]]:
     """The same of a sidecar, for the model `folder`/model.gguf, which is made as well."""
     import numpy as np
@@ -213,6 +226,13 @@ def outcome_of_sidecar(path: Path, model: Path) -> str:
     return "refused"
 
 
+class InMemory(bytes):
+    """A file's bytes as if they were mapped."""
+
+    def madvise(self, *advice: int) -> None:
+        pass
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -230,7 +250,7 @@ def main() -> None:
     import halo.quality
 
     if args.in_memory:
-        halo.model.gguf._map = lambda path: path.read_bytes()  # type: ignore[assignment,return-value]
+        halo.model.gguf._map = lambda path: InMemory(path.read_bytes())  # type: ignore[assignment,return-value]
     if args.spare:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + (args.spare << 20),) * 2)
@@ -240,6 +260,10 @@ def main() -> None:
         (args.folder / "what").write_text(what)
         path.write_bytes(data)
         counts[outcome(path)] += 1
+    for what, part, data in damaged_parts(args.folder):
+        (args.folder / "what").write_text(what)
+        part.write_bytes(data)
+        counts[outcome(part)] += 1
     for what, data in damaged_sidecars(args.folder):
         (args.folder / "what").write_text(what)
         sidecar.write_bytes(data)

@@ -1,0 +1,36 @@
+"""Looks at a model's vocabulary before llama.cpp does, which aborts the whole process over some that are damaged.
+
+Only who tokenizes needs it: a worker never reads the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from halo.errors import ModelError
+from halo.model.gguf import read_arrays
+
+_TOKENS = "tokenizer.ggml.tokens"
+_BESIDE = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
+"""One entry for each token; llama.cpp reads so many, however many there are."""
+
+
+def check_vocabulary(path: Path) -> None:
+    """Raises ModelError where a token is there twice, or has no score or type."""
+    arrays = read_arrays(path, (_TOKENS, *_BESIDE))
+    if _TOKENS not in arrays:
+        return  # llama.cpp says that itself
+    tokens = arrays[_TOKENS].strings
+    if tokens is None:
+        raise _damaged(path, "its tokens are no strings")
+    if len(set(tokens)) != len(tokens):
+        twice = Counter(tokens).most_common(1)[0][0]
+        raise _damaged(path, f"the token {twice[:40].decode('utf-8', 'replace')!r} is there twice")
+    for key in _BESIDE:
+        if key in arrays and arrays[key].length != len(tokens):
+            raise _damaged(path, f"it has {len(tokens)} tokens, and {arrays[key].length} entries in {key}")
+
+
+def _damaged(path: Path, why: str) -> ModelError:
+    return ModelError(f"The vocabulary of {path} is damaged: {why}. Download or copy the file again.")

@@ -1,0 +1,41 @@
+"""Vocabularies over which llama.cpp would abort the process: refused before it sees them."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from halo import ModelError
+from halo.model.vocabulary import check_vocabulary
+from tests.conftest import TinyModel
+
+N = 320  # tokens of the tiny models
+
+
+def shorter(whole: bytes, key: bytes) -> bytes:
+    """The array of numbers without its first entry."""
+    at = whole.index(key) + len(key) + 8
+    assert struct.unpack_from("<Q", whole, at) == (N,)
+    return whole[:at] + struct.pack("<Q", N - 1) + whole[at + 12 :]
+
+
+def test_a_good_one_passes(tiny_model: TinyModel) -> None:
+    check_vocabulary(tiny_model("F32"))
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda whole: whole.replace(b"<0x8D>", b"<0x8C>"), "the token '<0x8C>' is there twice"),
+        (lambda whole: shorter(whole, b"tokenizer.ggml.scores"), "320 tokens, and 319 entries in .*scores"),
+        (lambda whole: shorter(whole, b"tokenizer.ggml.token_type"), "320 tokens, and 319 entries in .*token_type"),
+        (lambda whole: whole.replace(b"tokenizer.ggml.scores", b"tokenizer.ggml.tokens"), "its tokens are no strings"),
+    ],
+)
+def test_a_damaged_one_is_refused(damage, said: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(damage(tiny_model("F32").read_bytes()))
+    with pytest.raises(ModelError, match=f"vocabulary of .*model.gguf is damaged: .*{said}"):
+        check_vocabulary(path)
