@@ -11,7 +11,7 @@ from halo import _native
 from halo.errors import ModelError
 from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
-from halo.model.split import read_parts
+from halo.model.split import read_parts, stem
 
 # Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
@@ -53,7 +53,7 @@ class Model:
         self.path = file.path
         self.identity = file.identity
         self.n_ctx_train = _Metadata(file).count("llama.context_length", 2048)
-        self.name = str(file.metadata.get("general.name") or file.path.stem)
+        self.name = str(file.metadata.get("general.name") or stem(file.path))
 
     @property
     def size(self) -> int:
