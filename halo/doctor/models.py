@@ -35,7 +35,7 @@ def read_model(path: Path) -> ModelFile:
     file = read_parts(path)
     n_ctx = _count(file, "context_length", 2048)
     name = file.metadata.get("general.name")
-    return ModelFile(path, str(name or stem(path)), file.identity, file.size, n_ctx, n_ctx * _per_position(file))
+    return ModelFile(path, str(name or stem(path)), file.identity, file.total_size, n_ctx, n_ctx * _per_position(file))
 
 
 def _per_position(file: GgufFile) -> int:

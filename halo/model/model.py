@@ -58,7 +58,7 @@ class Model:
     @property
     def size(self) -> int:
         """Bytes of the file, or of all its parts."""
-        return self.file.size
+        return self.file.total_size
 
     @property
     def types(self) -> str:

@@ -91,7 +91,7 @@ def _joined(parts: list[GgufFile]) -> GgufFile:
     expected = _number(first, _TENSORS, len(tensors))
     if len(tensors) != expected:
         raise _of_different_models(first, parts[-1], f"there are {len(tensors)} tensors instead of {expected}")
-    return replace(first, tensors=tensors, identity=digest.hexdigest(), size=start, others=tuple(parts[1:]))
+    return replace(first, tensors=tensors, identity=digest.hexdigest(), others=tuple(parts[1:]))
 
 
 def _of_different_models(first: GgufFile, part: GgufFile, why: str) -> ModelError:

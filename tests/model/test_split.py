@@ -95,6 +95,7 @@ def say_nothing(parts: list[Path]) -> None:
         (lambda parts: [part.unlink() for part in parts[1:]], r"m-00004-of-00005\.gguf and 1 more cannot be found"),
         (copy_over, r"00003-of-00005\.gguf is named as part 3 of 5, but holds part 2 of 5"),
         (rename, r"model\.gguf is part 1 of 5 of a split model, but is not named so"),
+        (lambda parts: parts[0].write_bytes(parts[0].read_bytes()[:-100]), r"00001-of-00005\.gguf .*truncated"),
         (cut, r"00004-of-00005\.gguf ends inside the tensor .*truncated"),
         (cut_off, r"00005-of-00005\.gguf is not a usable GGUF file.*impossible place"),
         (say_nothing, r"00003-of-00005\.gguf is not a GGUF file"),
