@@ -47,4 +47,6 @@ def _per_position(file: GgufFile) -> int:
 
 def _count(file: GgufFile, key: str, default: int) -> int:
     value = file.metadata.get(f"llama.{key}", default)
+    if isinstance(value, list) and value:  # one for each layer
+        value = value[0]
     return value if isinstance(value, int) and value > 0 else default
