@@ -381,8 +381,9 @@ def replace_profile(
 
 def _other_model(own: ModelId, lease: Lease) -> str:
     hubs = lease.model
+    copy = "copies of all parts of the hub's model" if "-00001-of-" in hubs.file else "a copy of the hub's file"
     return clean(
         f"it has another model: {own.name} ({own.file}, identity {own.identity[:12]}), while the hub "
-        f"{lease.hub} runs {hubs.name} ({hubs.file}, identity {hubs.identity[:12]}). Start it with a copy of "
-        f"the hub's file: halo worker -m {hubs.file}"
+        f"{lease.hub} runs {hubs.name} ({hubs.file}, identity {hubs.identity[:12]}). Start it with {copy}: "
+        f"halo worker -m {hubs.file}"
     )
