@@ -154,7 +154,7 @@ def test_a_worker_survives_garbage_and_leases_it_cannot_serve(start_worker, brok
     retain(loop, broker.address, "halo/halo/hub", messages.encode(huge))
     eventually(lambda: (p := view().roster.profiles.get("a")) and p.state == "refused")
     assert worker.poll() is None
-    assert "protocol is version 4" in worker.log.read_text()
+    assert "speaks protocol 4" in worker.log.read_text()
 
 
 @pytest.mark.parametrize("module", ["halo.exchange.mqtt", "halo.cell.session", "halo.cell.connection", "halo.cell"])
