@@ -114,7 +114,5 @@ def _breaks_off(error: BaseException, why: str) -> bool:
 
 def _other_scheme(address: Address) -> str:
     if address.tls:
-        return (
-            "Does it speak TLS at that port? Without: mqtt://. (mosquitto: 'certfile' and 'keyfile' below 'listener')."
-        )
+        return "Is it a port for TLS (mosquitto: 'certfile' and 'keyfile' below 'listener')? If not, write mqtt://."
     return "Is it a port for TLS? Then write mqtts://. Does a broker listen there at all?"

@@ -145,36 +145,6 @@ def test_a_host_that_does_not_speak_mqtt_is_told_after_one_attempt_with_either_v
         assert len(attempts) == 2
 
 
-def test_a_certificate_that_is_not_trusted_is_told_at_once(loop, tmp_path):
-    key, certificate, conf = tmp_path / "key", tmp_path / "certificate", tmp_path / "conf"
-    made = subprocess.run(
-        [
-            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"],
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-        ],
-        capture_output=True,
-    )
-    if made.returncode or module.find_mosquitto() is None:
-        pytest.skip("needs openssl and mosquitto")
-    for file in (tmp_path, key, certificate):
-        file.chmod(0o755)
-    port = module.free_port()
-    conf.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\nuser root\n"
-    )
-    process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: listens(port))
-        with pytest.raises(BrokerError, match="is not accepted: self-signed certificate"):
-            in_loop(loop, Address.parse(f"mqtts://localhost:{port}"), None)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_the_client_library_still_has_what_sending_uses(loop, broker):
     """We reach through aiomqtt to paho: the private names are watched here."""
 
