@@ -122,8 +122,9 @@ class WorkerService:
         errors_in_one_line(self._loop, self._log)
         if self._wish.wait:
             self._log(f"waiting for the broker at {self._wish.address}")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup ignores SIGHUP
+                self._loop.add_signal_handler(number, self._stop.set)
         if self._wish.exit_with_parent:
             self._loop.add_reader(sys.stdin.fileno(), self._read_parent)
         starting = asyncio.create_task(self._stop.wait())

@@ -43,7 +43,9 @@ def _run(argv: Sequence[str] | None) -> int:
 def execute(work: Callable[[], int]) -> int:
     """Do a command's work, and turn every way in which it may end into an exit code."""
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        _have_streams()
+        for number in signals_to_end():
+            signal.signal(number, _terminate)
         return _flushed(work)
     except HaloError as error:
         complain(str(error))
@@ -60,10 +62,39 @@ def execute(work: Callable[[], int]) -> int:
         return 1
 
 
+def signals_to_end() -> list[signal.Signals]:
+    """Those that ask us to end in order, but for Ctrl-C: of nohup's SIGHUP we are to hear nothing."""
+    return [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+
+
+def _have_streams() -> None:
+    """Where we were started with a standard stream closed (`>&-`), it is one that leads nowhere.
+
+    Else the next file or socket that is opened would get its number.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    # Python has None for them.
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+class _Terminated(SystemExit):
+    """By a signal, which the exit code tells."""
+
+
 def _flushed(work: Callable[[], int]) -> int:
     """Write the output while its errors can still be told, also that of --help, which ends in SystemExit."""
     try:
         return work()
+    except _Terminated:
+        try:
+            sys.stdout.flush()
+        except OSError:  # the terminal is gone, which is why we end
+            _drop_output()
+        raise
     finally:
         sys.stdout.flush()
 
@@ -102,5 +133,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """End like a Ctrl-C does, in order: processes stopped, documents cleared."""
-    raise SystemExit(128 + number)
+    """End like a Ctrl-C does, in order: processes stopped, documents cleared; once, however often we are told."""
+    for each in signals_to_end():
+        signal.signal(each, lambda number, frame: None)  # Python complains of what comes while SIG_IGN is being set
+    raise _Terminated(128 + number)
