@@ -200,10 +200,11 @@ class Connection:
             pass
 
     async def _knock(self) -> None:
-        """See whether anything listens: unlike the connecting thread of paho, this can be cancelled."""
+        """See whether anything listens, and shake hands where there is TLS: what the connecting thread of paho does
+        cannot be cancelled, and would keep us from ending."""
         async with asyncio.timeout(_ANSWER_S):
-            _, writer = await asyncio.open_connection(self.address.host, self.address.port)
-        writer.close()
+            _, writer = await asyncio.open_connection(self.address.host, self.address.port, ssl=self._tls)
+        writer.transport.abort()
 
     def _new_client(self) -> aiomqtt.Client:
         modern = self._version is aiomqtt.ProtocolVersion.V5
