@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from halo import __version__
 from halo.cell.address import Address
 from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
@@ -98,8 +99,9 @@ class WorkerService:
         self._stop = asyncio.Event()
         self._usurped = False
         self._leaving = False
+        self._said = ""
         self._elders: set[str] = set()
-        self._heard_myself = False
+        self._heard_myself = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         identity = self._profile.incarnation
         patience_s = math.inf if wish.wait else FIRST_ATTEMPTS_S
@@ -126,8 +128,9 @@ class WorkerService:
         errors_in_one_line(self._loop, self._log)
         if self._wish.wait:
             self._log(f"waiting for the broker at {self._wish.address}")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup ignores SIGHUP
+                self._loop.add_signal_handler(number, self._stop.set)
         if self._wish.exit_with_parent:
             self._loop.add_reader(sys.stdin.fileno(), self._read_parent)
         starting = asyncio.create_task(self._stop.wait())
@@ -151,6 +154,7 @@ class WorkerService:
         await self._data.lanes.wait_up()
         async with running(self._control.run(), self._watch_addresses()):
             await self._control.wait_up()
+            await self._control.returns(self._heard_myself, self._topics.profile(self.name))
             self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
             await caution(self._wish.address, self._log)
             while True:
@@ -303,12 +307,18 @@ class WorkerService:
             self._lease = decode(Lease, payload) if payload else None
         except OtherProtocol as error:
             self.ignored += 1
-            self._log(f"the hub of this cell is not understood: {error}. Bring both to the same version of HALO.")
+            self._say_once(f"the hub {error.hub} of this cell is not served: {error}")
             return
         except BadDocument:
             self.ignored += 1
             return
         self._lease_news.set()
+
+    def _say_once(self, line: str) -> None:
+        """A hub says again and again what it wants, until somebody serves it."""
+        if line != self._said:
+            self._said = line
+            self._log(line)
 
     def _hear_own_name(self, payload: bytes, retained: bool) -> None:
         """Our own profile comes back; another one's means that the name is used twice."""
@@ -318,13 +328,13 @@ class WorkerService:
         with contextlib.suppress(BadDocument):
             incarnation = decode(Profile, payload).incarnation if payload else ""
         if incarnation == self._profile.incarnation:
-            self._heard_myself = True
-        elif incarnation and (retained or not self._heard_myself):
+            self._heard_myself.set()
+        elif incarnation and (retained or not self._heard_myself.is_set()):
             self._elders.add(incarnation)  # it was here first: it will hear of us, and leave
         elif incarnation and incarnation not in self._elders:
             self._usurped = True
             self._stop.set()
-        elif self._heard_myself:  # cleared by a late will, or overwritten by an elder or by garbage
+        elif self._heard_myself.is_set():  # cleared by a late will, or overwritten by an elder or by garbage
             self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
 
     async def _publish_if_up(self) -> None:
@@ -359,6 +369,7 @@ class WorkerService:
         return Profile(
             name=self.name,
             incarnation=secrets.token_hex(8),
+            halo=__version__,
             isa=clean(native.isa()),
             threads=self._wish.threads,
             cores=os.cpu_count() or 1,

@@ -32,7 +32,7 @@ _EXAMPLES = """\
   halo worker --broker mqtts://me:secret@broker.example --cell lab --name pi2 -t 4 -m model.gguf
   HALO_BROKER=mqtt://pi1 halo worker              the demo model
 
-The file must be the same as the hub's. Ctrl-C, or SIGTERM, leaves the cell in order.
+The file must be the same as the hub's. Ctrl-C, SIGTERM or a terminal that is closed: it leaves the cell in order.
 """
 
 
