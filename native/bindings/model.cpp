@@ -1,5 +1,6 @@
 // Opening a model: from its mapped file, a table of tensors and a grid.
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -20,6 +21,9 @@ Tensor TensorFinder::operator()(const std::string& name) const {
     throw std::invalid_argument("tensor " + name + " has an impossible shape");
   }
   const size_t stride = row_bytes(static_cast<Type>(type), columns);
+  if (const auto how = converters_.find(name); how != converters_.end()) {
+    return {static_cast<Type>(type), rows, columns, nullptr, stride, nullptr, how->second};
+  }
   if (offset > size_ || stride * rows > size_ - offset) {
     throw std::invalid_argument("tensor " + name + " ends beyond the file: it is truncated");
   }
@@ -29,10 +33,30 @@ Tensor TensorFinder::operator()(const std::string& name) const {
   return {static_cast<Type>(type), rows, columns, data_ + offset, stride, nullptr};
 }
 
+void TensorFinder::convert(const std::map<std::string, py::function>& how) {
+  for (const auto& [name, function] : how) {
+    // Let go of with the GIL held, whoever does.
+    const std::shared_ptr<py::function> kept(new py::function(function), [](py::function* f) {
+      py::gil_scoped_acquire gil;
+      delete f;
+    });
+    const auto call = [kept](int64_t row, int64_t rows, int64_t column, int64_t columns, uint8_t* out) {
+      const size_t size = row_bytes(Type::Q8_0, columns) * rows;
+      py::gil_scoped_acquire gil;
+      const py::bytes made = (*kept)(row, rows, column, columns);
+      const auto [data, got] = view_of(made);
+      if (got != size) throw std::invalid_argument("a conversion made too few or too many bytes");
+      std::memcpy(out, data, size);
+    };
+    converters_[name] = std::make_shared<const Converter>(call);
+  }
+}
+
 namespace {
 
 std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spec, const TensorTable& table,
-                                  const std::vector<Bounds>& head_groups, const std::vector<Bounds>& neuron_groups) {
+                                  const std::vector<Bounds>& head_groups, const std::vector<Bounds>& neuron_groups,
+                                  const std::map<std::string, py::function>& converted) {
   auto* view = new py::buffer_info(py_file.request());
   auto model = std::make_shared<Model>();
   model->file = std::shared_ptr<void>(view, [](void* p) {
@@ -50,7 +74,8 @@ std::shared_ptr<Model> make_model(const py::buffer& py_file, const py::dict& spe
   s.rope_dims = spec["rope_dims"].cast<int>();
   s.rope_base = spec["rope_base"].cast<float>();
   s.norm_eps = spec["norm_eps"].cast<float>();
-  const TensorFinder find(static_cast<const uint8_t*>(view->ptr), view->size * view->itemsize, table);
+  TensorFinder find(static_cast<const uint8_t*>(view->ptr), view->size * view->itemsize, table);
+  find.convert(converted);
   model->embedding = find("token_embd.weight");
   model->output_norm = find("output_norm.weight");
   model->output = table.count("output.weight") != 0 ? find("output.weight") : model->embedding;
@@ -140,7 +165,7 @@ Masks checked_share_masks(const Model& model, double share) {
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A model's weights in its mapped file.")
       .def(py::init(&make_model), py::arg("file"), py::arg("spec"), py::arg("tensors"), py::arg("head_groups"),
-           py::arg("neuron_groups"))
+           py::arg("neuron_groups"), py::arg("converted") = std::map<std::string, py::function>())
       .def("load", &load, py::arg("masks") = py::none(), py::arg("progress") = py::none(), py::kw_only(),
            py::arg("output") = true, "Packs groups, all by default; what is not loaded is packed when it is needed.")
       .def(
