@@ -17,9 +17,10 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent.resolve()
 
 if sys.maxsize < 2**32 or sys.byteorder != "little":
+    bits = 64 if sys.maxsize > 2**32 else 32
     sys.exit(
-        f"HALO needs a 64-bit little-endian system; this Python is of another ({sysconfig.get_platform()}, "
-        f"{sys.byteorder}-endian). On a Raspberry Pi 3, 4 or 5: install the 64-bit Raspberry Pi OS."
+        f"HALO needs a 64-bit little-endian system; this Python is a {bits}-bit program, {sys.byteorder}-endian "
+        f"({sysconfig.get_platform()}). On a Raspberry Pi 3, 4 or 5: install the 64-bit Raspberry Pi OS."
     )
 
 

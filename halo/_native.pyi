@@ -46,6 +46,8 @@ class Model:
         """Give all packed weights back; nobody may compute meanwhile."""
     def weight_bytes(self, masks: Sequence[tuple[int, int]], *, output: bool = True) -> int:
         """What these groups and, with `output`, the head take in memory, whether they are there or not."""
+    def held_bytes(self) -> int:
+        """What of the weights is packed in memory now."""
     def cache_bytes(self, positions: int) -> int:
         """What keys and values of so many positions take."""
     def resident(self) -> list[tuple[int, int]]:

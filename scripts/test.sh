@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 ARM_PACKAGES=(g++-aarch64-linux-gnu qemu-user) # the kernels for ARM run emulated
 [ "$(uname -m)" = x86_64 ] || ARM_PACKAGES=()
-need_packages "${BASE_PACKAGES[@]}" iproute2 procps "${ARM_PACKAGES[@]}"
+need_packages "${BASE_PACKAGES[@]}" iproute2 procps openssl "${ARM_PACKAGES[@]}"
 need_environment hub,dev
 export PATH="$PWD/.venv/bin:$PATH"
 if [ $# = 0 ]; then

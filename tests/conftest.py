@@ -27,6 +27,15 @@ def no_broker_of_ones_own() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def plain_llama_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `Llama` of llama-cpp-python computes as the oracle does."""
+    library = pytest.importorskip("llama_cpp.llama_cpp")
+    from tests.llama.oracle import plain_params
+
+    monkeypatch.setattr(library, "llama_model_default_params", plain_params)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     """Returns a function: type and shape of a tiny random model -> its path; files are written once."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, NoReturn
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
 
 from halo.cell.address import Address
+from halo.cell.explain import Denied, code_of, explain, is_final, reason
 from halo.errors import BrokerError
 
 Handler = Callable[[str, bytes, bool], None]
@@ -27,9 +26,10 @@ _ANSWER_S = 3.0
 _GOODBYE_S = 0.3
 BACK_OFF_S = (0.1, 5.0)
 """Between two attempts: at first, and at most."""
+RETURNS_S = 5.0
+"""What we publish, and read, comes back within this time, also where packets are lost."""
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
-_REFUSED_LOGIN = (4, 5, 134, 135)
-_CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
+_REFUSED = 128  # codes of SUBACK and PUBACK from here on
 _LOGGER = logging.getLogger("halo.mqtt")
 _LOGGER.addHandler(logging.NullHandler())  # paho's lines are for who asks for them, not for the terminal
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
@@ -71,6 +71,10 @@ class Connection:
         self._tls = ssl.create_default_context() if address.tls else None
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
+        self._stood = False
+        self._publishing = asyncio.Lock()
+        self._denied = False
+        """The broker has refused what was published last."""
 
     @property
     def is_up(self) -> bool:
@@ -99,17 +103,19 @@ class Connection:
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise asyncio.CancelledError from error  # disconnecting failed, which must not keep us
                 if self._up.is_set():
-                    self._log(f"lost the broker at {self.address} ({_reason(error)}); trying to reconnect")
+                    self._log(f"lost the broker at {self.address} ({reason(error)}); trying to reconnect")
                     delay = BACK_OFF_S[0]
                 elif self._try_older_version(error):
                     continue
-                elif not self.lives and (loop.time() + delay > give_up or is_final(error)):
-                    raise BrokerError(explain(self.address, error)) from None
+                elif not self._stood and (loop.time() + delay > give_up or is_final(error)):
+                    raise (
+                        error if isinstance(error, BrokerError) else BrokerError(explain(self.address, error))
+                    ) from None
             finally:
                 self._client = None
                 self._up.clear()
             await asyncio.sleep(delay)
-            delay = min(2 * delay, BACK_OFF_S[1] if self.lives else 1.0)
+            delay = min(2 * delay, BACK_OFF_S[1] if self._stood else 1.0)
 
     def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish at QoS 0, now or never. Call it in the loop; the order of calls is kept."""
@@ -122,21 +128,41 @@ class Connection:
             self.dropped += 1
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish at QoS 1 and wait for the broker's word; BrokerError when there is none."""
-        client = self._client
-        if client is None:
-            raise BrokerError(f"The broker at {self.address} is not connected just now. Try again in a moment.")
+        """Publish at QoS 1 and wait for the broker's word; BrokerError when there is none, or it refuses the topic.
+
+        Only MQTT 5 has a word for that. In 3.1.1 the message is accepted, and goes nowhere.
+        """
+        async with self._publishing:  # one at a time, so that it is known what was refused
+            client = self._client
+            if client is None:
+                raise BrokerError(f"The broker at {self.address} is not connected just now. Try again in a moment.")
+            self._denied = False
+            try:
+                await client.publish(topic, payload, 1, retain)
+            except aiomqtt.MqttError as error:
+                raise BrokerError(explain(self.address, error)) from None
+            if self._denied:
+                raise Denied(self.address, f"it refuses what we publish at {topic}")
+
+    async def returns(self, shown: asyncio.Event, topic: str) -> None:
+        """Wait until the broker has `shown` us what we have published at a topic that we read; Denied if it does not.
+
+        An access list may let messages be sent and go nowhere, which MQTT 3.1.1 has no word for, and MQTT 5 not always.
+        """
+        life = self.lives
         try:
-            await client.publish(topic, payload, 1, retain)
-        except aiomqtt.MqttError as error:
-            raise BrokerError(explain(self.address, error)) from None
+            async with asyncio.timeout(RETURNS_S):
+                await shown.wait()
+        except TimeoutError:
+            if self.is_up and life == self.lives:
+                raise Denied(self.address, f"nothing comes back of what we publish at {topic}") from None
 
     async def subscribe(self, topic: str, qos: int) -> None:
         """Subscribe now (if connected) and after every reconnection."""
         self._topics[topic] = qos
         if self._client is not None:
             with contextlib.suppress(aiomqtt.MqttError):  # the next life subscribes to it
-                await self._client.subscribe(topic, qos)
+                self._check(await self._client.subscribe(topic, qos), [topic])
 
     async def unsubscribe(self, topic: str) -> None:
         """The opposite of `subscribe`."""
@@ -161,22 +187,24 @@ class Connection:
 
     async def _use(self, client: aiomqtt.Client) -> None:
         if self._topics:
-            await client.subscribe(list(self._topics.items()))
+            self._check(await client.subscribe(list(self._topics.items())), list(self._topics))
         self._client = client
         self.lives += 1
         if self._on_up is not None:
             await self._on_up()
         if self.lives > 1:
             self._log(f"connected to the broker at {self.address} again")
+        self._stood = True
         self._up.set()
         async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
             pass
 
     async def _knock(self) -> None:
-        """See whether anything listens: unlike the connecting thread of paho, this can be cancelled."""
+        """See whether anything listens, and shake hands where there is TLS: what the connecting thread of paho does
+        cannot be cancelled, and would keep us from ending."""
         async with asyncio.timeout(_ANSWER_S):
-            _, writer = await asyncio.open_connection(self.address.host, self.address.port)
-        writer.close()
+            _, writer = await asyncio.open_connection(self.address.host, self.address.port, ssl=self._tls)
+        writer.transport.abort()
 
     def _new_client(self) -> aiomqtt.Client:
         modern = self._version is aiomqtt.ProtocolVersion.V5
@@ -198,7 +226,22 @@ class Connection:
             logger=_LOGGER,
         )
         client.pending_calls_threshold = 10_000  # it is only the level of a warning
+        client._client.on_publish = self._listening(client._client.on_publish)
         return client
+
+    def _check(self, codes: Iterable[Any], topics: list[str]) -> None:
+        for code, topic in zip(codes, topics, strict=False):
+            if _value(code) >= _REFUSED:
+                raise Denied(self.address, f"it refuses to show us {topic}")
+
+    def _listening(self, inner: Any) -> Callable[..., None]:
+        """aiomqtt does not look whether the broker has taken what it acknowledges."""
+
+        def on_publish(client: Any, userdata: Any, mid: int, code: Any, properties: Any) -> None:
+            self._denied = self._denied or _value(code) >= _REFUSED
+            inner(client, userdata, mid, code, properties)
+
+        return on_publish
 
     def _deliver(self, message: aiomqtt.Message) -> None:
         payload = message.payload
@@ -213,10 +256,15 @@ class Connection:
         if self.lives or self._version is aiomqtt.ProtocolVersion.V311:
             return False
         unanswered = isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out"
-        if _code(error) not in _NO_SUCH_VERSION and not unanswered:
+        if code_of(error) not in _NO_SUCH_VERSION and not unanswered:
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
+
+
+def _value(code: Any) -> int:
+    """Of an MQTT 5 reason code, or of an MQTT 3.1.1 one, which is a plain number."""
+    return int(getattr(code, "value", code))
 
 
 def _queue(deliver: Callable[[aiomqtt.Message], None]) -> type[asyncio.Queue[aiomqtt.Message]]:
@@ -234,46 +282,3 @@ def _take_note(*futures: asyncio.Future[None]) -> None:
     for future in futures:
         if future.done() and not future.cancelled():
             future.exception()
-
-
-def _code(error: Exception) -> int | None:
-    code = getattr(error, "rc", None)
-    return code if isinstance(code, int) else getattr(code, "value", None)
-
-
-def is_final(error: Exception) -> bool:
-    """Whether trying again is of no use."""
-    return _code(error) in _REFUSED_LOGIN or "CERTIFICATE_VERIFY_FAILED" in str(error)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, aiomqtt.MqttError) and isinstance(error.__cause__, Exception):
-        return _reason(error.__cause__)  # "disconnected during message iteration" because of this
-    if isinstance(error, aiomqtt.MqttCodeError) and _code(error) in _CLOSED:
-        return "it does not answer, or has closed the connection"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return re.sub(r"^\[code:\d+\] ", "", str(error)) or type(error).__name__
-
-
-def explain(address: Address, error: Exception) -> str:
-    """What a user is told when the broker cannot be used."""
-    if _code(error) in _REFUSED_LOGIN:
-        return (
-            f"The broker at {address} refused the login ({_reason(error)}). "
-            "Check user and password: mqtt://user:password@host."
-        )
-    if isinstance(error, ssl.SSLError) or "CERTIFICATE" in str(error):
-        return (
-            f"No secure connection to the broker at {address}: {_reason(error)}. Check that its certificate "
-            "is signed by an authority this system trusts and names that very host."
-        )
-    return (
-        f"Cannot reach the MQTT broker at {address}: {_reason(error)}. Check host and port, and that the "
-        "broker runs and accepts connections from other machines (mosquitto: 'listener 1883', and a login or "
-        "'allow_anonymous true')."
-    )

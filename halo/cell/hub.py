@@ -242,9 +242,13 @@ class Cell:
     def _load(self, masks: Masks) -> None:
         model = self._model.native
         try:
-            Budget().check(model.weight_bytes(masks), model.cache_bytes(self._wish.n_ctx * _SLOTS))
-        except CellError as error:  # of its own device, the user is told and the judge
-            self._log(f"this device will swap, or the system end it: {error}")
+            advice = Budget().check(
+                model.weight_bytes(masks), model.cache_bytes(self._wish.n_ctx * _SLOTS), model.held_bytes()
+            )
+        except CellError as error:  # of its own device the user is told, and decides
+            advice = f"this device will swap, or the system end it: {error}"
+        if advice:
+            self._log(advice)
         model.load(masks)
 
     async def _join(self, topics: Topics, worker_command: Command) -> None:

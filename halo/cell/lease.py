@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from halo.cell.connection import Connection
@@ -25,6 +26,7 @@ class LeaseHolder:
         self._lease: Lease | None = None
         self._standing = False
         """The broker has shown us our own lease since we connected."""
+        self._shown = asyncio.Event()
 
     @property
     def lease(self) -> Lease | None:
@@ -35,6 +37,10 @@ class LeaseHolder:
         """Take the cell; or say again that it is ours, which every worker answers."""
         self._lease = lease
         await connection.publish(self._topics.lease, encode(lease), retain=True)
+
+    async def is_shown(self, connection: Connection) -> None:
+        """Return when the broker has shown us our lease; BrokerError if it keeps it to itself."""
+        await connection.returns(self._shown, self._topics.lease)
 
     async def put_back(self, connection: Connection) -> None:
         """After a reconnection."""
@@ -70,6 +76,7 @@ class LeaseHolder:
             return
         if lease.session == own.session:
             self._standing = True
+            self._shown.set()
         elif lease.session != self._left_behind() and (self._standing or retained):
             self.failure = CellError(already_led(self._topics.cell, lease))
             self._on_usurped(lease)

@@ -12,7 +12,7 @@ from pathlib import Path
 from halo.errors import CellError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
-_OVERHEAD = 60 << 20
+_OVERHEAD = 60 * 10**6
 """What a process takes beside weights and caches."""
 
 
@@ -28,7 +28,7 @@ def parse_size(text: str) -> int:
 
 
 def total(root: Path = Path("/")) -> int:
-    """Bytes of this device's memory, or what the control group leaves of it."""
+    """Bytes of this device's memory, or what the process's control groups leave of it."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([limit, *(most for most, _ in _groups(root))])
 
@@ -43,10 +43,19 @@ def free(root: Path = Path("/")) -> int:
 
 
 def _groups(root: Path) -> list[tuple[int, int]]:
-    """(limit, use) of the control group that this process is in, as a container sees it."""
-    folder = root / "sys/fs/cgroup"
-    most, used = _read(folder / "memory.max").strip(), _read(folder / "memory.current").strip()
-    return [(int(most), int(used))] if most.isdigit() and used.isdigit() else []
+    """(limit, use without what can be given up) of the control groups (v2) that limit this process."""
+    path = next((line[3:] for line in _read(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
+    top = root / "sys/fs/cgroup"
+    folder = top / path.strip().lstrip("/")
+    found = []
+    while folder.is_relative_to(top) and ".." not in folder.parts:
+        most, used = _read(folder / "memory.max").strip(), _read(folder / "memory.current").strip()
+        if most.isdigit() and used.isdigit():
+            lines = [line.split() for line in _read(folder / "memory.stat").splitlines()]
+            files = sum(int(line[1]) for line in lines if line[0] in ("active_file", "inactive_file"))
+            found.append((int(most), max(int(used) - files, 0)))
+        folder = folder.parent
+    return found
 
 
 def _read(path: Path) -> str:
@@ -60,6 +69,8 @@ class Budget:
     """What one device may use: what the user said, or what is free when something is to be loaded."""
 
     def __init__(self, wanted: int | None = None) -> None:
+        if wanted is not None and wanted <= _OVERHEAD:
+            raise ValueError(f"--memory {_gb(wanted)} is less than a worker takes without a model ({_gb(_OVERHEAD)}).")
         self._wanted = wanted
 
     @property
@@ -67,17 +78,25 @@ class Budget:
         """What the cell is told."""
         return total() if self._wanted is None else min(self._wanted, total())
 
-    def check(self, weights: int, caches: int, held: int = 0) -> None:
-        """Raise a CellError if that does not fit. `held` bytes of it are in memory already."""
-        need = weights + caches + _OVERHEAD
+    def check(self, weights: int, caches: int, held: int = 0) -> str:
+        """Raise a CellError if these weights do not fit; `held` bytes of them are in memory already.
+
+        Caches take memory as they are filled, which few texts do: returned is what to say if all of it would not fit,
+        or nothing.
+        """
         most = free() + held if self._wanted is None else self._wanted
+        limit = f"the {_gb(most)} that " + ("are free" if self._wanted is None else "it may take (--memory)")
+        need = weights + _OVERHEAD
         if need > most:
-            limit = "are free" if self._wanted is None else "it may take (--memory)"
             raise CellError(
-                f"it needs {_gb(need)} ({_gb(weights)} of weights, {_gb(caches)} of caches), more than the {_gb(most)} "
-                f"that {limit}. Try workers that share the model (--residency shards at the hub), a shorter context "
-                "(-c), or a smaller quantisation"
+                f"it needs {_gb(need)} for weights, more than {limit}. Try more workers that share the model "
+                "(--residency shards at the hub), or a smaller quantisation"
             )
+        if need + caches > most:
+            return (
+                f"a full context would take {_gb(caches)} more, and then {_gb(need + caches)} be more than {limit} (-c)"
+            )
+        return ""
 
 
 def _gb(size: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+
+from halo import __version__
 
 PROTOCOL = 3
 MAX_DOCUMENT = 64 * 1024
@@ -55,7 +57,7 @@ class DatagramPlace(Sealing, frozen=True, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """`halo/<cell>/hub`, retained: the hub and the session that workers shall serve."""
+    """`halo/<cell>/hub`, retained: the hub, its version of HALO, and the session that workers shall serve."""
 
     protocol: Literal[3] = 3
     session: _HEX64
@@ -64,6 +66,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     n_ctx: _SIZE
     slots: _SIZE
     partials: Partials
+    halo: _TEXT = ""
     lanes: _LANES = 1
     residency: Residency = "full"
     since: Annotated[float, Meta(ge=0)]
@@ -80,12 +83,14 @@ class Beat(Struct, frozen=True, kw_only=True):
 class Profile(Struct, frozen=True, kw_only=True):
     """`halo/<cell>/device/<name>/profile`, retained: what a worker is and what it is doing.
 
-    `shard`: what it holds in a cell whose workers hold shards; `loaded`: how much of what it shall hold is there.
+    `halo`: its version. `shard`: what it holds in a cell whose workers hold shards; `loaded`: how much of what it
+    shall hold is there.
     """
 
     protocol: Literal[3] = 3
     name: _NAME
     incarnation: _HEX64
+    halo: _TEXT = ""
     isa: _TEXT
     threads: _COUNT
     cores: _COUNT
@@ -178,11 +183,24 @@ class BadDocument(Exception):
 
 
 class OtherProtocol(BadDocument):
-    """The sender speaks another version of the protocol; worth telling the user."""
+    """The sender speaks another version of the protocol; the text tells the user who is to be updated."""
+
+    def __init__(self, sender: _Envelope) -> None:
+        theirs, ours = f"protocol {sender.protocol}", f"{PROTOCOL} (halo {__version__})"
+        if isinstance(sender.halo, str) and sender.halo:  # versions before 0.1 do not say it
+            theirs += f" (halo {clean(sender.halo, 40)})"
+        where = "there" if sender.protocol < PROTOCOL else "here"
+        super().__init__(f"it speaks {theirs}, this device {ours}: update HALO {where}")
+        self.hub = clean(sender.hub, 63) if isinstance(sender.hub, str) else ""
+        """Of a lease: who leads the cell; may be empty."""
 
 
 class _Envelope(Struct):
-    protocol: int
+    """What is read of any version's document."""
+
+    protocol: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    halo: Any = None
+    hub: Any = None
 
 
 Document = TypeVar("Document", Lease, Beat, Profile, Plan, Links)
@@ -198,9 +216,9 @@ def decode(kind: type[Document], payload: bytes) -> Document:
     if len(payload) > MAX_DOCUMENT:
         raise BadDocument(f"{len(payload)} bytes are more than a control document may have")
     try:
-        version = msgspec.json.decode(payload, type=_Envelope).protocol
-        if version != PROTOCOL:
-            raise OtherProtocol(f"its protocol is version {version}, this program speaks version {PROTOCOL}")
+        envelope = msgspec.json.decode(payload, type=_Envelope)
+        if envelope.protocol != PROTOCOL:
+            raise OtherProtocol(envelope)
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise BadDocument(str(error)) from None

@@ -70,16 +70,20 @@ class Residence:
         """Give all memory back; not while anything is computed."""
         self._model.forget()
 
-    async def load(self, shard: Shard | None, positions: int, told: Callable[[float], None]) -> None:
-        """Load the shard, or nothing but what every worker needs, beside caches of so many positions.
+    def room(self, shard: Shard | None, positions: int) -> str:
+        """Raise a CellError where the shard does not fit into the memory; returns what else there is to say.
 
-        `told` hears in the loop, each second, how much of it (0 to 1) is there. A cancelled call stops soon. Raises
-        CellError, and loads nothing, where it does not fit into the memory.
+        `positions`: of the caches beside it.
+        """
+        weights = self._model.weight_bytes(masks_of_shard(self._native, self._model, shard), output=False)
+        return self._budget.check(weights, self._model.cache_bytes(positions), self._model.held_bytes())
+
+    async def load(self, shard: Shard | None, told: Callable[[float], None]) -> None:
+        """Load the shard, or nothing but what every worker needs.
+
+        `told` hears in the loop, each second, how much of it (0 to 1) is there. A cancelled call stops soon.
         """
         masks = masks_of_shard(self._native, self._model, shard)
-        held = self._model.weight_bytes(self._model.resident(), output=False)
-        weights = self._model.weight_bytes(masks, output=False)
-        self._budget.check(weights, self._model.cache_bytes(positions), held)
         loop, stopped, next_at = asyncio.get_running_loop(), False, time.monotonic() + _TELL_S
 
         def progress(done: int, total: int) -> None:

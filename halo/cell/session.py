@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from halo import __version__
 from halo.cell.address import Address
 from halo.cell.connection import BACK_OFF_S, Connection
 from halo.cell.gathering import Gathering
@@ -147,6 +148,7 @@ class HubSession:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         lease = self._new_lease()
         await self._holder.publish(self._control, lease)
+        await self._holder.is_shown(self._control)
         gathering = Gathering(
             self.session, wanted, self.roster, self._log, self._topics.cell, self._address, self.shards
         )
@@ -190,6 +192,7 @@ class HubSession:
             n_ctx=offer.n_ctx,
             slots=offer.slots,
             partials=offer.partials,
+            halo=__version__,
             residency=offer.residency,
             lanes=len(self.exchange.lanes.lanes),
             since=round(time.time(), 3),

@@ -125,8 +125,7 @@ class _Ear:
         if topic == self.topics.lease:
             _hear_lease(view, payload)
         elif topic == self.topics.beat:
-            with contextlib.suppress(BadDocument):
-                decode(Beat, payload)
+            if _beats(view, payload):
                 self._beat_at = now
                 self.beat.set()
         elif topic == self.topics.links:
@@ -153,10 +152,10 @@ class _Ear:
 async def check_free(address: Address, topics: Topics) -> Lease | None:
     """Raise a CellError when the cell has a living hub; else return the lease that a dead one left behind."""
     view = await look(address, topics)
-    if view.foreign_hub is not None:
+    if view.foreign_hub is not None and view.beating:
         raise CellError(
-            f"The cell {topics.cell!r} has a hub that this program does not understand: {view.foreign_hub}. "
-            "Bring both to the same version of HALO, or use another cell: --cell NAME."
+            f"The cell {topics.cell!r} has a hub of another version: {view.foreign_hub}. Until then wait until it has "
+            "finished, or use another cell for this hub and its workers: --cell NAME."
         )
     if view.lease is not None and view.beating:
         raise CellError(already_led(topics.cell, view.lease))
@@ -206,11 +205,22 @@ async def _end(tasks: set[asyncio.Task[Any]]) -> None:
         raise cancelled
 
 
+def _beats(view: View, payload: bytes) -> bool:
+    """Whether this is a heartbeat; of the lease's version, whichever that is."""
+    try:
+        decode(Beat, payload)
+    except OtherProtocol:
+        return view.foreign_hub is not None
+    except BadDocument:
+        return False
+    return True
+
+
 def _hear_lease(view: View, payload: bytes) -> None:
     view.lease, view.foreign_hub = None, None
     try:
         view.lease = decode(Lease, payload) if payload else None
     except OtherProtocol as error:
-        view.foreign_hub = str(error)
+        view.foreign_hub = f"{error.hub}: {error}" if error.hub else str(error)
     except BadDocument:
         pass

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from halo import __version__
 from halo.cell.address import Address
 from halo.cell.caution import caution
 from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
@@ -41,6 +42,8 @@ _HUB_PINGS_S = 2.5
 """Within this time a hub that lives has sent a packet, whatever the broker says of it."""
 _LOOK_S = 5.0
 """Between looks at this device's addresses."""
+_ROOM_S = 10.0
+"""Between looks at whether the memory has room by now."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ class WorkerService:
         self._stop = asyncio.Event()
         self._usurped = False
         self._leaving = False
+        self._said = ""
         self._elders: set[str] = set()
-        self._heard_myself = False
+        self._heard_myself = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         identity = self._profile.incarnation
         patience_s = math.inf if wish.wait else FIRST_ATTEMPTS_S
@@ -124,8 +128,9 @@ class WorkerService:
         errors_in_one_line(self._loop, self._log)
         if self._wish.wait:
             self._log(f"waiting for the broker at {self._wish.address}")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup ignores SIGHUP
+                self._loop.add_signal_handler(number, self._stop.set)
         if self._wish.exit_with_parent:
             self._loop.add_reader(sys.stdin.fileno(), self._read_parent)
         starting = asyncio.create_task(self._stop.wait())
@@ -149,6 +154,7 @@ class WorkerService:
         await self._data.lanes.wait_up()
         async with running(self._control.run(), self._watch_addresses()):
             await self._control.wait_up()
+            await self._control.returns(self._heard_myself, self._topics.profile(self.name))
             self._log(f"worker {self.name} is in the cell {self._wish.cell!r} at {self._wish.address}")
             await caution(self._wish.address, self._log)
             while True:
@@ -232,22 +238,44 @@ class WorkerService:
 
     async def _load_and_serve(self, lease: Lease, again: bool) -> None:
         """Hold what the lease wants, then answer; load what the plan says later beside that."""
-        positions = lease.n_ctx * lease.slots
         try:
             shard = await self._residence.wanted(lease)
             if self._residence.exceeds(shard):  # nobody has been told that we are ready: nothing is computed
                 await self._data.on_bench(self._residence.forget)
-            await self._residence.load(shard, positions, self._tell_loading)
+            await self._wait_for_room(lease, shard)
+            await self._residence.load(shard, self._tell_loading)
             self._serve(lease, shard, again)
             while lease.residency == "shards":
                 await self._publish_if_up()
                 shard = await self._residence.changed(lease, shard)
-                await self._residence.load(shard, positions, lambda loaded: None)
-                self._profile = msgspec.structs.replace(self._profile, shard=shard)
+                await self._wait_for_room(lease, shard)
+                await self._residence.load(shard, lambda loaded: None)
+                self._profile = msgspec.structs.replace(self._profile, shard=shard, reason="")
         except Exception as error:  # too little memory, say
             self._datagrams.close()
             self._refuse(f"it cannot load its part of the model: {error}.")
         await self._publish_if_up()
+
+    async def _wait_for_room(self, lease: Lease, shard: Shard | None) -> None:
+        """Return once the shard fits into the memory; until then the profile says why it does not.
+
+        A worker that serves already goes on with what it has.
+        """
+        while True:
+            try:
+                if advice := self._residence.room(shard, lease.n_ctx * lease.slots):
+                    self._log(advice)
+                break
+            except CellError as error:
+                reason = clean(f"it cannot load its part of the model: {error}")
+            if reason.split(" that ")[0] != self._profile.reason.split(" that ")[0]:
+                self._log(reason)
+            state = "ready" if self._profile.state == "ready" else "refused"
+            self._profile = msgspec.structs.replace(self._profile, state=state, reason=reason)
+            await self._publish_if_up()
+            await asyncio.sleep(_ROOM_S)
+        if self._profile.state == "refused":
+            self._profile = replace_profile(self._profile, "loading", session=lease.session)
 
     def _tell_loading(self, loaded: float) -> None:
         if self._profile.state != "loading":
@@ -279,12 +307,18 @@ class WorkerService:
             self._lease = decode(Lease, payload) if payload else None
         except OtherProtocol as error:
             self.ignored += 1
-            self._log(f"the hub of this cell is not understood: {error}. Bring both to the same version of HALO.")
+            self._say_once(f"the hub {error.hub} of this cell is not served: {error}")
             return
         except BadDocument:
             self.ignored += 1
             return
         self._lease_news.set()
+
+    def _say_once(self, line: str) -> None:
+        """A hub says again and again what it wants, until somebody serves it."""
+        if line != self._said:
+            self._said = line
+            self._log(line)
 
     def _hear_own_name(self, payload: bytes, retained: bool) -> None:
         """Our own profile comes back; another one's means that the name is used twice."""
@@ -294,13 +328,13 @@ class WorkerService:
         with contextlib.suppress(BadDocument):
             incarnation = decode(Profile, payload).incarnation if payload else ""
         if incarnation == self._profile.incarnation:
-            self._heard_myself = True
-        elif incarnation and (retained or not self._heard_myself):
+            self._heard_myself.set()
+        elif incarnation and (retained or not self._heard_myself.is_set()):
             self._elders.add(incarnation)  # it was here first: it will hear of us, and leave
         elif incarnation and incarnation not in self._elders:
             self._usurped = True
             self._stop.set()
-        elif self._heard_myself:  # cleared by a late will, or overwritten by an elder or by garbage
+        elif self._heard_myself.is_set():  # cleared by a late will, or overwritten by an elder or by garbage
             self._control.send(topic=self._topics.profile(self.name), payload=encode(self._profile), retain=True)
 
     async def _publish_if_up(self) -> None:
@@ -335,6 +369,7 @@ class WorkerService:
         return Profile(
             name=self.name,
             incarnation=secrets.token_hex(8),
+            halo=__version__,
             isa=clean(native.isa()),
             threads=self._wish.threads,
             cores=os.cpu_count() or 1,
@@ -357,8 +392,9 @@ def replace_profile(
 
 def _other_model(own: ModelId, lease: Lease) -> str:
     hubs = lease.model
+    copy = "copies of all parts of the hub's model" if "-00001-of-" in hubs.file else "a copy of the hub's file"
     return clean(
         f"it has another model: {own.name} ({own.file}, identity {own.identity[:12]}), while the hub "
-        f"{lease.hub} runs {hubs.name} ({hubs.file}, identity {hubs.identity[:12]}). Start it with a copy of "
-        f"the hub's file: halo worker -m {hubs.file}"
+        f"{lease.hub} runs {hubs.name} ({hubs.file}, identity {hubs.identity[:12]}). Start it with {copy}: "
+        f"halo worker -m {hubs.file}"
     )

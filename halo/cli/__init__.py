@@ -55,7 +55,8 @@ def execute(work: Callable[[], int]) -> int:
     """Do a command's work, and turn every way in which it may end into an exit code."""
     try:
         streams.prepare()
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in signals_to_end():
+            signal.signal(number, _terminate)
         return _flushed(work)
     except HaloError as error:
         complain(str(error))
@@ -75,10 +76,25 @@ def execute(work: Callable[[], int]) -> int:
         return 1
 
 
+def signals_to_end() -> list[signal.Signals]:
+    """Those that ask us to end in order, but for Ctrl-C: of nohup's SIGHUP we are to hear nothing."""
+    return [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+
+
+class _Terminated(SystemExit):
+    """By a signal, which the exit code tells."""
+
+
 def _flushed(work: Callable[[], int]) -> int:
     """Write the output while its errors can still be told, also that of --help, which ends in SystemExit."""
     try:
         return work()
+    except _Terminated:
+        try:
+            sys.stdout.flush()
+        except OSError:  # the terminal is gone, which is why we end
+            _drop_output()
+        raise
     finally:
         sys.stdout.flush()
 
@@ -108,5 +124,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """End like a Ctrl-C does, in order: processes stopped, documents cleared."""
-    raise SystemExit(128 + number)
+    """End like a Ctrl-C does, in order: processes stopped, documents cleared; once, however often we are told."""
+    for each in signals_to_end():
+        signal.signal(each, lambda number, frame: None)  # Python complains of what comes while SIG_IGN is being set
+    raise _Terminated(128 + number)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from halo.cli import signals_to_end
 from halo.cli.console import patience, say, table
 from halo.cli.options import Commands, add_model, command, within
 from halo.cli.progress import Progress
@@ -225,9 +226,9 @@ def _shown(figure: float | None) -> str:
 
 @contextlib.contextmanager
 def _stop_softly() -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM is only noted, in the list; the second one ends the program as usual."""
+    """The first Ctrl-C, SIGTERM or SIGHUP is only noted, in the list; the second one ends the program as usual."""
     noted: list[int] = []
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *signals_to_end())}
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)

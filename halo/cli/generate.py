@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -208,7 +209,8 @@ def _stream(generation: Generation, show: bool, before: str) -> str:
             write(piece)
     finally:
         if before or pieces:
-            write("\n")  # after Ctrl-C too, what follows begins on a line of its own
+            with contextlib.suppress(OSError):  # told when the rest is flushed
+                write("\n")  # after Ctrl-C too, what follows begins on a line of its own
     return "".join(pieces)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from halo.cell.memory import parse_size
+from halo.cell.memory import Budget, parse_size
 from halo.errors import BrokerError, CellError
 from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS
 from halo.quality import parse_quality
@@ -186,7 +186,9 @@ def within(name: str, least: int | None = None) -> Callable[[str], float]:
 def amount(text: str) -> int:
     """An argument that is an amount of memory, in bytes."""
     try:
-        return parse_size(text)
+        size = parse_size(text)
+        Budget(size)
+        return size
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

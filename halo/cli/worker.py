@@ -32,7 +32,7 @@ _EXAMPLES = """\
   halo worker --broker mqtts://me:secret@broker.example --cell lab --name pi2 -t 4 -m model.gguf
   HALO_BROKER=mqtt://pi1 halo worker              the demo model
 
-The file must be the same as the hub's. Ctrl-C, or SIGTERM, leaves the cell in order.
+The file must be the same as the hub's. Ctrl-C, SIGTERM or a terminal that is closed: it leaves the cell in order.
 """
 
 
@@ -56,8 +56,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--memory",
         type=amount,
         metavar="SIZE",
-        help="the most that weights and caches may take, as 1500M or 1.5G; what does not fit is refused before "
-        "anything is loaded (default: what is free then, without swapping)",
+        help="the most that this process may take, as 1500M or 1.5G; weights that do not fit are refused before any is "
+        "loaded (default: what is free then, without swapping)",
     )
     add_pace(parser, "a request takes at least so many microseconds, the rest slept: for measuring")
     add_pace_group(parser, "and so many for each group it asks for")

@@ -230,11 +230,7 @@ def security(figures: BrokerFigures) -> Finding:
         f"{address}: {' and '.join(missing)}",
         "whoever controls the broker, or the network on the way, controls the cell: can read what it computes, and can "
         "answer in a worker's place",
-        f"# on {address.host}, with the certificate of docs/doctor.md, section TLS:",
-        "sudo mosquitto_passwd -c /etc/mosquitto/halo.passwd halo && sudo chown mosquitto /etc/mosquitto/halo.passwd",
-        "printf 'listener 8883\\ncertfile /etc/mosquitto/certs/halo.crt\\nkeyfile /etc/mosquitto/certs/halo.key\\n"
-        "allow_anonymous false\\npassword_file /etc/mosquitto/halo.passwd\\nset_tcp_nodelay true\\n' | "
-        "sudo tee /etc/mosquitto/conf.d/halo.conf && sudo systemctl restart mosquitto",
+        f"# on {address.host}: docs/broker.md has the commands for a certificate, a login and an access list;",
         "# then on each device:",
         f"export HALO_BROKER=mqtts://halo:PASSWORD@{shlex.quote(address.host)}",
     )

@@ -91,7 +91,7 @@ def _held(view: View, model: ModelFile | None) -> list[tuple[str, ModelId]]:
 
 @named("cell-memory")
 def room(view: View, model: ModelFile | None = None) -> Finding:
-    """Whether each worker's memory holds the whole model, as it has to for now."""
+    """Whether each worker's memory holds the whole model, as it has to without `--residency shards`."""
     if model is None:
         return ok("with -m MODEL: compared with what the model needs")
     small = [
@@ -101,8 +101,9 @@ def room(view: View, model: ModelFile | None = None) -> Finding:
         return ok(f"each worker's holds {model.name} ({model.resident_bytes / 1e9:.2f} GB)")
     return bad(
         f"{shortened(small)}: less than the {model.resident_bytes / 1e9:.2f} GB of {model.name}",
-        "every worker holds the whole model: what does not fit comes from its SD card at every token",
-        "# a shorter context on the hub (-c 1024), or a smaller quantisation of the model on every device:",
+        "a worker holds the whole model, unless the hub shares it out, and refuses what does not fit",
+        "halo generate --residency shards ...   # on the hub: each worker holds a part",
+        "# or a smaller quantisation of the model on every device:",
         f"llama-quantize --allow-requantize {shlex.quote(str(model.path))} smaller.gguf Q4_0",
     )
 

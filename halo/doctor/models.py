@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halo.model.gguf import GgufFile
-from halo.model.split import read_parts
+from halo.model.split import read_parts, stem
 
 _PACKED = 1.03
 """Packed weights per byte of the file, at most (Q4_K)."""
@@ -35,7 +35,7 @@ def read_model(path: Path) -> ModelFile:
     file = read_parts(path)
     n_ctx = _count(file, "context_length", 2048)
     name = file.metadata.get("general.name")
-    return ModelFile(path, str(name or path.stem), file.identity, file.size, n_ctx, n_ctx * _per_position(file))
+    return ModelFile(path, str(name or stem(path)), file.identity, file.total_size, n_ctx, n_ctx * _per_position(file))
 
 
 def _per_position(file: GgufFile) -> int:
@@ -47,4 +47,6 @@ def _per_position(file: GgufFile) -> int:
 
 def _count(file: GgufFile, key: str, default: int) -> int:
     value = file.metadata.get(f"llama.{key}", default)
+    if isinstance(value, list) and value:  # one for each layer
+        value = value[0]
     return value if isinstance(value, int) and value > 0 else default

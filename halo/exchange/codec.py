@@ -12,6 +12,8 @@ from halo.cell.address import Address
 
 CONNACK, PUBLISH, SUBACK, PINGRESP = 2, 3, 9, 13
 """What a broker sends us: the upper half of a packet's first byte (2.2.1)."""
+REFUSED = 0x80
+"""What stands in a SUBACK for a topic that the broker refuses (3.9.3)."""
 
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"

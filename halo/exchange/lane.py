@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import NoReturn, cast
 
 from halo.cell.address import Address
-from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S, explain, is_final
+from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S
+from halo.cell.explain import Denied, explain, is_final
 from halo.errors import BrokerError
 from halo.exchange import codec
 
@@ -74,7 +75,7 @@ class Lane:
         while True:
             try:
                 await self._one_life()
-            except OSError as error:  # TimeoutError is one, too
+            except (OSError, Denied) as error:  # TimeoutError is one, too
                 if not (lived or self._up.is_set()) and (loop.time() + delay > give_up or is_final(error)):
                     raise BrokerError(explain(self._address, error)) from None
             finally:
@@ -130,7 +131,8 @@ class Lane:
                     raise LoginRefused(code[0] if code else 255)
                 if self._topics:
                     wire.write(codec.subscribe(self._topics, 1))
-                    await wire.answer(codec.SUBACK)
+                    if codec.REFUSED in (await wire.answer(codec.SUBACK))[2:]:
+                        raise Denied(self._address, f"it refuses to show us {min(self._topics)}")
             self._wire = wire
             self._up.set()
             await wire.stay(_KEEPALIVE_S)

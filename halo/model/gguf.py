@@ -71,12 +71,17 @@ class GgufFile:
         """The files in order, each with its own `data`."""
         return (self, *self.others)
 
+    @property
+    def total_size(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
     def place(self, tensor: TensorInfo) -> tuple[GgufFile, int]:
         """The part that the tensor is in, and where it begins there."""
         at, parts = tensor.offset, iter(self.parts)
         part = next(parts)
-        while at >= len(part.data):
-            at -= len(part.data)
+        while at >= part.size:
+            at -= part.size
             part = next(parts)
         return part, at
 

@@ -12,7 +12,7 @@ from halo.errors import ModelError
 from halo.limits import LIMITS
 from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
-from halo.model.split import read_parts
+from halo.model.split import read_parts, stem
 
 # Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
@@ -55,12 +55,12 @@ class Model:
         self.identity = file.identity
         # Of more than can be opened (or of a damaged number) what can be.
         self.n_ctx_train = min(_Metadata(file).count("llama.context_length", 2048), int(LIMITS["n_ctx"].high))
-        self.name = str(file.metadata.get("general.name") or file.path.stem)
+        self.name = str(file.metadata.get("general.name") or stem(file.path))
 
     @property
     def size(self) -> int:
         """Bytes of the file, or of all its parts."""
-        return self.file.size
+        return self.file.total_size
 
     @property
     def types(self) -> str:

@@ -19,6 +19,12 @@ _NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _NAMED = 3  # missing parts, at most
 
 
+def stem(path: Path) -> str:
+    """The file's name without its ending; what all parts have in common, where it is one of several."""
+    named = _NAME.fullmatch(path.name)
+    return named[1] if named else path.name.removesuffix(".gguf")
+
+
 def read_parts(path: Path) -> GgufFile:
     """The headers of the model that `path` is, or is any part of. Raises ModelError: what is wrong and what to try."""
     given = read_gguf(path)
@@ -85,7 +91,7 @@ def _joined(parts: list[GgufFile]) -> GgufFile:
     expected = _number(first, _TENSORS, len(tensors))
     if len(tensors) != expected:
         raise _of_different_models(first, parts[-1], f"there are {len(tensors)} tensors instead of {expected}")
-    return replace(first, tensors=tensors, identity=digest.hexdigest(), size=start, others=tuple(parts[1:]))
+    return replace(first, tensors=tensors, identity=digest.hexdigest(), others=tuple(parts[1:]))
 
 
 def _of_different_models(first: GgufFile, part: GgufFile, why: str) -> ModelError:

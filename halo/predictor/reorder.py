@@ -105,7 +105,7 @@ def write_reordered(
             files.callback(permuted.unlink, missing_ok=True)
         _permute(model, orders, permuted, progress)
         if kind is not None:
-            _quantise(permuted, written, kind, threads)
+            quantise(permuted, written, kind, threads)
         open_model(written)  # raises what is wrong with it
 
 
@@ -184,12 +184,13 @@ def _columns(model: Model, tensor: TensorInfo, order: NDArray[np.int64]) -> NDAr
     data = _bytes(model, tensor)
     if tensor.type in _BYTES:
         return data.view({2: np.uint16, 4: np.uint32}[_BYTES[tensor.type]])[:, order]
-    quantise = _native.Kernels(_native.isa()).quantize
+    encode = _native.Kernels(_native.isa()).quantize
     rows = (_native.dequantize(tensor.type, row.tobytes())[None, order] for row in data)
-    return np.frombuffer(b"".join(quantise(tensor.type, row) for row in rows), np.uint8)
+    return np.frombuffer(b"".join(encode(tensor.type, row) for row in rows), np.uint8)
 
 
-def _quantise(source: Path, out: Path, kind: str, threads: int) -> None:
+def quantise(source: Path, out: Path, kind: str, threads: int) -> None:
+    """Have llama.cpp write `out`, of one of its types. Raises ModelError where it refuses, MissingExtraError."""
     try:
         import llama_cpp
 

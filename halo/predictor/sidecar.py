@@ -17,6 +17,7 @@ from halo.errors import ModelError, SidecarError
 from halo.model import Model
 from halo.model.gguf import GgufFile, read_gguf
 from halo.model.gguf_write import Value, write_gguf
+from halo.model.split import stem
 from halo.quality import LEVELS
 
 ARCHITECTURE = "halo-sidecar"
@@ -66,8 +67,8 @@ class Sidecar:
 
 
 def sidecar_path(model: Path) -> Path:
-    """Where a model's sidecar is by default: `stories.gguf` has `stories.halo.gguf` beside it."""
-    return model.with_name(f"{model.name.removesuffix('.gguf')}.halo.gguf")
+    """Where a model's sidecar is by default: `stories.gguf` has `stories.halo.gguf` beside it, and so has any part."""
+    return model.with_name(f"{stem(model)}.halo.gguf")
 
 
 def write_sidecar(path: Path, sidecar: Sidecar) -> None:

@@ -181,6 +181,9 @@ void bind_model(py::module_& m) {
           "Gives all packed weights back; nobody may compute meanwhile.")
       .def("weight_bytes", &weight_bytes, py::arg("masks"), py::kw_only(), py::arg("output") = true,
            "What these groups take in memory, in bytes.")
+      .def(
+          "held_bytes", [](const Model& model) { return model.residency->held_bytes(); },
+          "What is packed in memory now, in bytes.")
       .def("cache_bytes", &cache_bytes, py::arg("positions"), "What so many positions take in a cache, in bytes.")
       .def("resident", &resident, "The groups in memory: (attention mask, MLP mask) of each layer.");
   m.def("shard_masks", &checked_shard_masks, py::arg("model"), py::arg("index"), py::arg("of"),

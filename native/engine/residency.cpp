@@ -183,6 +183,20 @@ size_t Residency::bytes(const std::vector<LayerMasks>& masks, bool output) const
   return bytes;
 }
 
+size_t Residency::held_bytes() const {
+  size_t bytes = 0;
+  const auto add = [&](const Group& group) {
+    for (const Matrix& m : group) bytes += m.bytes();
+  };
+  const auto of = [&](const Region& region) {
+    if (region.begun.load(std::memory_order_acquire)) add(region.always);
+    for_each_group(region.resident.load(std::memory_order_acquire), [&](int g) { add(region.groups[g]); });
+  };
+  of(output_);
+  for (const auto& region : regions_) of(*region);
+  return bytes;
+}
+
 void Residency::forget() {
   std::vector<Region*> regions{&output_};
   for (const auto& region : regions_) regions.push_back(region.get());

@@ -41,6 +41,8 @@ class Residency {
 
   // Bytes that these groups take, packed or, where rows stay as they are, in the file; in memory or not.
   size_t bytes(const std::vector<LayerMasks>& masks, bool output) const;
+  // Bytes that are packed in memory now.
+  size_t held_bytes() const;
 
   // Gives everything back. Nobody may compute meanwhile.
   void forget();

@@ -1,22 +1,29 @@
 #!/usr/bin/env bash
-# What to run before a release, as root on an x86-64 Debian: both Debian suites, both processors, 4 and 16 KiB pages, the
-# package built by the root's own compiler, and the kernels' instructions and cycles. About an hour. What it printed
-# last is in docs/raspberry-pi.md and docs/benchmarks.md.
+# What to run before a release, as root on an x86-64 Debian 12: both Debian suites, both processors, 4 and 16 KiB pages,
+# the package built by the root's own compiler, and the kernels' instructions and cycles. About an hour, of a commit: nothing
+# may be changed meanwhile. What it printed last is in docs/raspberry-pi.md and docs/benchmarks.md.
 # usage: scripts/arm/release.sh [FOLDER]     for the wheels and what is printed; by default dist/
 set -euo pipefail
-here=$(dirname "${BASH_SOURCE[0]}")
-source "$here/root.sh"
-out=${1:-dist}
+source "$(dirname "${BASH_SOURCE[0]}")/root.sh"
+out=$PWD/dist
+[ $# = 0 ] || out=$(cd "$CALLER" && realpath -m "$1")
+[ -z "$(git status --porcelain)" ] || die "there are changes that are not committed: a release is of a commit"
+need_packages gcc llvm-19 qemu-user
 mkdir -p "$out"
+commit=$(git rev-parse --short HEAD)
+say "of commit $commit"
 
-bash "$here/wheels.sh" --hub "$out"
+bash "$ARM/wheels.sh" --hub "$out"
 for suite in "${SUITES[@]}"; do
   for kind in "cortex-a72 4096" "cortex-a76 4096" "cortex-a76 16384"; do
     read -r cpu page <<<"$kind"
     say "$suite, $cpu, pages of $page bytes"
-    bash "$here/check.sh" "$suite" "$cpu" --page "$page" --json "$out/$suite-$cpu-$page.json"
+    bash "$ARM/check.sh" "$suite" "$cpu" --page "$page" --json "$out/$suite-$cpu-$page.json"
   done
 done
+
+need_environment hub,dev
+.venv/bin/python benchmarks/arm/measure.py "$out/kernels" | tee "$out/kernels.txt"
 
 # By the emulated compiler: what a user does who has no wheel.
 need_arm
@@ -30,6 +37,4 @@ for suite in "${SUITES[@]}"; do
     die "the package cannot be built on $suite"
   say "built on $suite in $((SECONDS - begin)) s: $(cd "$root/wheels/own" && echo *.whl)"
 done
-
-need_packages gcc llvm-19
-.venv/bin/python benchmarks/arm/measure.py "$ARM_CACHE/kernels" | tee "$out/kernels.txt"
+[ "$commit" = "$(git rev-parse --short HEAD)" ] && [ -z "$(git status --porcelain)" ] || die "something was changed meanwhile"

@@ -6,7 +6,7 @@ from halo.bench import bench_kernels, bench_model
 from tests.conftest import TinyModel
 
 
-def test_a_model_is_measured_with_every_case(tiny_model: TinyModel) -> None:
+def test_a_model_is_measured_with_every_case(tiny_model: TinyModel, plain_llama_cpp: None) -> None:
     report = bench_model(tiny_model("Q8_0"), threads=[1], rounds=1, context=64, processes=2)
     assert [figure["case"] for figure in report["results"]] == ["prompt", "token", "long"]
     assert all(figure["value"] > 0 for figure in report["results"])

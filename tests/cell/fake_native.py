@@ -65,6 +65,9 @@ class Model:
     def weight_bytes(self, masks, *, output=True):
         return sum(a.bit_count() + b.bit_count() for a, b in masks) << 20
 
+    def held_bytes(self):
+        return self.weight_bytes(self.held)
+
     def cache_bytes(self, positions):
         return positions << 10
 

@@ -109,6 +109,17 @@ def test_a_worker_with_another_model_is_refused_with_both_names(open_cell, start
         open_cell(broker=str(broker.address), workers=1)
 
 
+def test_a_worker_without_the_hubs_split_model_is_told_to_copy_all_parts(
+    open_cell, start_worker, broker, tmp_path, view
+):
+    split = tmp_path / "m-00001-of-00003.gguf"
+    split.write_text("part of a model")
+    start_worker("a")
+    eventually(lambda: "a" in view().roster.profiles)
+    with pytest.raises(CellError, match=r"copies of all parts of the hub's model: halo worker -m m-00001-of-00003"):
+        open_cell(broker=str(broker.address), workers=1, model=Model(split))
+
+
 def test_a_local_worker_that_cannot_start_says_why(open_cell):
     with pytest.raises(CellError, match=r"worker-1.*No such file"):
         open_cell(workers=1, worker_command=[sys.executable, "/does/not/exist.py"])

@@ -13,6 +13,7 @@ from halo.cell.address import Address
 from halo.cell.messages import (
     BadDocument,
     Beat,
+    DatagramPlace,
     Lease,
     Link,
     Links,
@@ -20,6 +21,7 @@ from halo.cell.messages import (
     OtherProtocol,
     Plan,
     Profile,
+    Sealing,
     Work,
     clean,
     decode,
@@ -30,7 +32,19 @@ from halo.cell.topics import Topics, is_name
 from halo.errors import BrokerError, CellError
 
 MODEL = ModelId("ab" * 32, "TinyLlama", "tinyllama.gguf")
-LEASE = Lease(session="0" * 16, hub="pi1", model=MODEL, n_ctx=2048, slots=1, partials="fixed", since=1.5)
+SEALING = Sealing(key="cd" * 32, ciphers=["chacha20-poly1305"])
+PLACE = DatagramPlace(key="cd" * 32, ciphers=["chacha20-poly1305"], port=52000, addresses=["192.168.1.12"])
+LEASE = Lease(
+    session="0" * 16,
+    hub="pi1",
+    model=MODEL,
+    n_ctx=2048,
+    slots=1,
+    partials="fixed",
+    halo="0.1.0",
+    since=1.5,
+    datagrams=SEALING,
+)
 PROFILE = Profile(
     name="pi2",
     incarnation="1" * 16,
@@ -43,6 +57,7 @@ PROFILE = Profile(
     session="",
     state="idle",
     reason="",
+    datagrams=PLACE,
 )
 LINK = Link(name="pi2", transport="udp", rtt_ms=4.1, loss_to=0.05, goodput=10**6, repairs=2)
 WORK = Work(name="pi2", state="away", for_s=2.5, share=0.25, late_requests=2, late=[1, 0, 1], cache=0.5)
@@ -60,13 +75,43 @@ def test_documents_come_back_as_they_went(document):
     assert decode(type(document), encode(document)) == document
 
 
-def test_fields_of_later_versions_are_ignored():
-    assert decode(Beat, b'{"protocol":3,"session":"ffffffffffffffff","mood":"good"}') == DOCUMENTS[2]
+def with_more(value):
+    """The same with a field that is not known, in every object."""
+    if isinstance(value, dict):
+        known = {key: with_more(inner) for key, inner in value.items()}
+        return known if "pi2" in value else known | {"mood": ["good", {"deep": None}]}  # names of devices are no fields
+    return [with_more(inner) for inner in value] if isinstance(value, list) else value
 
 
-def test_another_protocol_is_refused_by_name_whatever_else_is_in_it():
-    with pytest.raises(OtherProtocol, match="version 4, this program speaks version 3"):
-        decode(Lease, b'{"protocol":4,"new":"things"}')
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: type(d).__name__)
+def test_fields_of_later_versions_are_ignored(document):
+    assert decode(type(document), msgspec.json.encode(with_more(msgspec.to_builtins(document)))) == document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize(
+    "version, fields, wanted",
+    [
+        (2, {}, r"it speaks protocol 2, this device 3 \(halo .*\): update HALO there"),
+        (2, {"halo": "0.0.9"}, r"it speaks protocol 2 \(halo 0\.0\.9\), this device 3 \(halo .*\): update HALO there"),
+        (4, {"halo": "0.3\n"}, r"it speaks protocol 4 \(halo 0\.3\?\), this device 3 \(halo .*\): update HALO here"),
+        (4, {"halo": [1], "hub": {"a": 1}, "session": 7}, r"it speaks protocol 4, this device"),
+    ],
+)
+def test_another_protocol_is_refused_by_name_whatever_else_is_in_it(document, version, fields, wanted):
+    other = msgspec.to_builtins(document) | {"protocol": version} | fields
+    if "halo" not in fields:
+        other.pop("halo", None)
+    with pytest.raises(OtherProtocol, match=wanted):
+        decode(type(document), json.dumps(other).encode())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize("version", [None, "3", 3.5, -1, 2**40, [3], True])
+def test_a_version_that_is_none_is_a_bad_document(document, version):
+    with pytest.raises(BadDocument) as caught:
+        decode(type(document), json.dumps(msgspec.to_builtins(document) | {"protocol": version}).encode())
+    assert not isinstance(caught.value, OtherProtocol)
 
 
 @given(st.binary(max_size=200))
@@ -77,15 +122,34 @@ def test_garbage_is_a_bad_document_and_nothing_worse(payload):
 
 
 @given(st.sampled_from(DOCUMENTS), st.data())
-def test_one_wrong_field_is_enough(document, data):
+def test_wrong_values_anywhere_make_a_bad_document_and_nothing_worse(document, data):
     fields = msgspec.to_builtins(document)
-    field = data.draw(st.sampled_from(sorted(fields)))
-    fields[field] = data.draw(JSON)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = fields
+        while True:  # somewhere in there
+            key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            if not (place[key] and isinstance(place[key], dict | list) and data.draw(st.booleans())):
+                break
+            place = place[key]
+        place[key] = data.draw(JSON)
     try:
         accepted = decode(type(document), json.dumps(fields).encode())
     except BadDocument:
         return
     assert encode(accepted)  # whatever is let in is a document
+
+
+@given(st.sampled_from(DOCUMENTS), st.data())
+def test_a_damaged_document_is_a_bad_one_or_a_document(document, data):
+    payload = bytearray(encode(document))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    del payload[data.draw(st.integers(0, len(payload))) or len(payload) :]
+    try:
+        accepted = decode(type(document), bytes(payload))
+    except BadDocument:
+        return
+    assert encode(accepted)
 
 
 @pytest.mark.parametrize("payload", [b"[" * 60_000, b'{"protocol":' * 5_000, b" " * 70_000, b'{"protocol":1e400}'])
@@ -135,7 +199,7 @@ def test_a_profile_counts_only_on_its_own_topic():
 def test_a_device_of_another_protocol_is_reported():
     roster = Roster()
     roster.hear("pi9", b'{"protocol":7}')
-    assert roster.refusals() == {"pi9": "its protocol is version 7, this program speaks version 3"}
+    assert roster.refusals()["pi9"].startswith("it speaks protocol 7, this device 3 (halo ")
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "a b", "ä", "a+", "#", "$x", "a" * 64, "a\n", ".."])

@@ -145,7 +145,7 @@ def test_who_speaks_another_version_is_named_until_it_speaks_ours():
     for _ in range(2):
         assert not case.roster.hear("b", other)
         case.members.hear("b")
-    assert len(case.lines) == 1 and "its protocol is version 4" in case.lines[0]
+    assert len(case.lines) == 1 and "it speaks protocol 4" in case.lines[0]
     case.says("b")
     assert case.members.names() == ["a", "b"] and case.roster.refusals() == {}
 

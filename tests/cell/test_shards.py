@@ -154,12 +154,12 @@ def test_a_worker_loads_what_the_plan_says_and_never_the_head(model):
             assert not waiting.done()
         residence.hear(messages.encode(Plan(session=SESSION, shards={"a": None})))
         assert await waiting is None
-        await residence.load(None, 256, lambda loaded: None)
+        await residence.load(None, lambda loaded: None)
         changing = asyncio.create_task(residence.changed(lease("shards"), None))
         residence.hear(messages.encode(Plan(session=SESSION, shards={"a": (1, 2)})))
         assert await changing == (1, 2)
         assert not residence.exceeds((1, 2))
-        await residence.load((1, 2), 256, lambda loaded: None)
+        await residence.load((1, 2), lambda loaded: None)
         assert opened.loads == [(NOTHING, False), (shard_masks(None, 1, 2), False)]
         assert not residence.exceeds((0, 1)) and residence.exceeds((0, 2)) and residence.exceeds(None)
         assert residence.ignored == 1
@@ -174,7 +174,7 @@ def test_loading_that_is_cancelled_stops_and_leaves_the_loop_free(tmp_path):
 
     async def scenario():
         residence = Residence(NATIVE, Model(path), "a", Budget())
-        loading = asyncio.create_task(residence.load((0, 1), 256, lambda loaded: None))
+        loading = asyncio.create_task(residence.load((0, 1), lambda loaded: None))
         await asyncio.sleep(0.1)
         assert not loading.done()
         loading.cancel()

@@ -67,8 +67,8 @@ def test_other_versions_of_the_protocol_are_bad():
     view = View()
     view.roster.hear("pi9", b'{"protocol":9}')
     found = {f.name: f for f in examine_cell(view)}["cell-versions"]
-    assert found.status == "bad" and "pi9: its protocol is version 9" in found.measured
-    assert examined(lease=None, foreign="its protocol is version 9")["cell-versions"].status == "bad"
+    assert found.status == "bad" and "pi9: it speaks protocol 9" in found.measured
+    assert examined(lease=None, foreign="it speaks protocol 9")["cell-versions"].status == "bad"
 
 
 def test_a_worker_that_refuses_for_another_reason_is_named():

@@ -38,7 +38,7 @@ def model_path() -> Path:
 
 
 @pytest.fixture
-def make_pair(model_path: Path) -> Iterator[Callable[..., Pair]]:
+def make_pair(model_path: Path, plain_llama_cpp: None) -> Iterator[Callable[..., Pair]]:
     """Opens pairs with options that `Llama` and `HaloLlama` share."""
     with ExitStack() as opened:
 

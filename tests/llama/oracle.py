@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import llama_cpp
 import numpy as np
@@ -15,6 +15,16 @@ from halo.silence import silence
 
 class Interrupted(RuntimeError):
     """What `forward` raises when it is cancelled."""
+
+
+def plain_params() -> Any:
+    """To open a model with llama.cpp's plain kernels, the same on every machine.
+
+    With AMX, where a processor has it, other things are rounded, and it crashes where a process may not use its tiles.
+    """
+    params = llama_cpp.llama_model_default_params()
+    params.use_extra_bufts = False
+    return params
 
 
 class Oracle:
@@ -48,11 +58,7 @@ class Oracle:
 
     def _open(self, path: Path, n_ctx: int, n_batch: int, n_threads: int, flash_attn: bool) -> None:
         llama_cpp.llama_backend_init()
-        model = llama_cpp.llama_model_default_params()
-        # The plain kernels, the same on every machine: AMX, where a processor has it, rounds other things, and crashes
-        # in sandboxes that do not let a process use its tiles.
-        model.use_extra_bufts = False
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model)
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), plain_params())
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = n_batch

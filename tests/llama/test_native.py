@@ -27,6 +27,17 @@ def slow(tiny_model: TinyModel) -> HaloLlama:
     return HaloLlama(path, engine=_native.Engine(open_model(path).native, 256))
 
 
+def test_any_part_of_a_split_model_will_do(tiny_model: TinyModel) -> None:
+    first = tiny_model("Q8_0", Shape(split=7, biases=True, rope_freqs=True))
+    third = first.with_name(first.name.replace("-00001-", "-00003-"))
+    tokens = np.array(TOKENS[:20], np.int32)
+    with HaloLlama(third) as llm, Oracle(first) as oracle:
+        llm.eval(tokens.tolist())
+        theirs = oracle.forward(0, tokens)[-1]
+        assert np.abs(llm.scores[0] - theirs).max() < 0.1 * np.abs(theirs).max()
+        assert Path(llm.model_path) == first
+
+
 def stop_soon(stop: Callable[[], None]) -> threading.Timer:
     timer = threading.Timer(0.1, stop)
     timer.start()

@@ -14,6 +14,7 @@ import pytest
 from halo import ModelError
 from halo.doctor.models import read_model
 from halo.model import open_model
+from halo.predictor import sidecar_path
 from halo.predictor.reorder import check_source
 from tests.conftest import TinyModel
 from tests.native.in_process import alone
@@ -46,6 +47,11 @@ def test_any_part_opens_the_model(parts: list[Path], tiny_model: TinyModel) -> N
     assert opened[3].size == sum(part.stat().st_size for part in parts) == read_model(parts[4]).size
     assert opened[3].spec == whole.spec and opened[3].grid == whole.grid
     assert np.array_equal(alone(opened[3], TOKENS), alone(whole, TOKENS))
+
+
+def test_all_parts_have_one_sidecar(parts: list[Path]) -> None:
+    assert {sidecar_path(part) for part in parts} == {parts[0].with_name("m.halo.gguf")}
+    assert sidecar_path(Path("stories.gguf")) == Path("stories.halo.gguf")
 
 
 def test_the_identity_covers_the_headers_of_all_parts(parts: list[Path]) -> None:
@@ -89,7 +95,8 @@ def say_nothing(parts: list[Path]) -> None:
         (lambda parts: [part.unlink() for part in parts[1:]], r"m-00004-of-00005\.gguf and 1 more cannot be found"),
         (copy_over, r"00003-of-00005\.gguf is named as part 3 of 5, but holds part 2 of 5"),
         (rename, r"model\.gguf is part 1 of 5 of a split model, but is not named so"),
-        (cut, r"00004-of-00005\.gguf ends inside the tensor .*truncated"),
+        (lambda parts: parts[0].write_bytes(parts[0].read_bytes()[:-100]), r"00001-of-00005\.gguf is truncated"),
+        (cut, r"00004-of-00005\.gguf is truncated or damaged"),
         (cut_off, r"00005-of-00005\.gguf is not a usable GGUF file.*impossible place"),
         (say_nothing, r"00003-of-00005\.gguf is not a GGUF file"),
     ],

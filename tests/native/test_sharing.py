@@ -61,7 +61,7 @@ def test_every_layer_and_part_is_shared_alike(model: Model) -> None:
 
 def test_a_hub_with_no_share_still_fills_its_cache(model: Model) -> None:
     """So that it can go on alone, or take any group, at the next sync."""
-    cell = LocalCell(model, 2)
+    cell = LocalCell(model, 2, stand_ins=False)
     cell.engine.set_plan("even", 0.0)
     cell.engine.forward(0, TOKENS[:10])
     assert shares(cell)[0] == 0

@@ -1,0 +1,118 @@
+"""What a user is told when a broker cannot be used: what happened, why, and what to try."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+
+import aiomqtt
+
+from halo.cell.address import Address
+from halo.errors import BrokerError
+
+_PASSWORD, _AUTHORISED = (4, 134), (5, 135)  # CONNACK codes of MQTT 3.1.1 and 5
+_CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
+_UNVERIFIED = re.compile(r"certificate verify failed: (.*?)(?: \(_ssl|$)")
+# OpenSSL's words for why, and what to try.
+_CERTIFICATES = (
+    ("mismatch", "It is another host's: use in the URL the name that it was made for, or give the broker one for this"),
+    ("not yet valid", "Is this device's clock right? 'timedatectl' tells, 'sudo timedatectl set-ntp true' sets it"),
+    ("expired", "Make a new one on the broker's host (docs/broker.md); or, if it still holds, set this device's clock"),
+    ("", "Let this device trust the authority that signed it: copy its ca.crt here, as docs/broker.md tells"),
+)
+_BROKEN_OFF = ("wrong version number", "record layer", "unexpected eof", "end of file", "reset by peer", "closed")
+
+
+class Denied(BrokerError):
+    """The broker let us in, and keeps topics from us: its access list does."""
+
+    def __init__(self, address: Address, what: str) -> None:
+        who = "clients without a login" if address.user is None else f"the user {address.user!r}"
+        super().__init__(
+            f"The broker at {address} lets us in, but {what}: its access list is in the way. It must allow {who} to "
+            "read and to write halo/# (mosquitto: 'topic readwrite halo/#' below 'user NAME' in its acl_file; "
+            "docs/broker.md has all of it)."
+        )
+
+
+def code_of(error: BaseException) -> int | None:
+    """The CONNACK or reason code of an error, where it has one."""
+    code = getattr(error, "rc", None)
+    return code if isinstance(code, int) else getattr(code, "value", None)
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether trying again is of no use."""
+    return (
+        isinstance(error, Denied)
+        or code_of(error) in _PASSWORD + _AUTHORISED
+        or _UNVERIFIED.search(str(error)) is not None
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Why, in a few words."""
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, aiomqtt.MqttError) and isinstance(error.__cause__, Exception):
+        return reason(error.__cause__)  # "disconnected during message iteration" because of this
+    if isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out":
+        return "no answer"
+    if isinstance(error, aiomqtt.MqttCodeError) and code_of(error) in _CLOSED:
+        return "it does not answer, or has closed the connection"
+    if isinstance(error, ssl.SSLError):
+        return _plain(error.reason or str(error)).lower().replace("_", " ")
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return _plain(str(error)) or type(error).__name__
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"^\[[^]]*\] |\(_ssl.*\)$", "", text)
+
+
+def explain(address: Address, error: BaseException) -> str:
+    """The whole paragraph."""
+    if isinstance(error, BrokerError):
+        return str(error)
+    if (code := code_of(error)) in _PASSWORD + _AUTHORISED:
+        return _login(address, "user or password is wrong" if code in _PASSWORD else "not authorised")
+    if (found := _UNVERIFIED.search(str(error))) is not None:
+        why = found[1].rstrip(". ")
+        advice = next(advice for words, advice in _CERTIFICATES if words in why)
+        return f"The certificate of the broker at {address} is not accepted: {why}. {advice}."
+    why = reason(error)
+    if _breaks_off(error, why):
+        return (
+            f"The broker at {address} takes the connection, but does not answer as an MQTT broker "
+            f"{'with' if address.tls else 'without'} TLS: {why}. {_other_scheme(address)}"
+        )
+    return (
+        f"Cannot reach the MQTT broker at {address}: {why}. Check host and port, and that the "
+        "broker runs and accepts connections from other machines (mosquitto: 'listener 1883', and a login or "
+        "'allow_anonymous true')."
+    )
+
+
+def _login(address: Address, why: str) -> str:
+    how = "Check user and password" if address.user is not None else "It asks for user and password"
+    scheme = "mqtts" if address.tls else "mqtt"
+    return f"The broker at {address} refused the login ({why}). {how}: {scheme}://user:password@host."
+
+
+def _breaks_off(error: BaseException, why: str) -> bool:
+    """Whether something is there that ends the conversation, or says nothing MQTT has words for."""
+    if isinstance(error, ssl.SSLError):
+        return True
+    unanswered = isinstance(error, aiomqtt.MqttError) and why == "no answer"  # something listens: we have knocked
+    return unanswered or isinstance(error, asyncio.IncompleteReadError) or any(w in why.lower() for w in _BROKEN_OFF)
+
+
+def _other_scheme(address: Address) -> str:
+    if address.tls:
+        return "Is it a port for TLS (mosquitto: 'certfile' and 'keyfile' below 'listener')? If not, write mqtt://."
+    return "Is it a port for TLS? Then write mqtts://. Does a broker listen there at all?"

@@ -1,0 +1,149 @@
+"""`halo generate` ends in order at every stage: with the code of what ended it, and with nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("halo._native")
+pytest.importorskip("llama_cpp")
+
+from halo.cell.broker import Mosquitto, find_mosquitto
+from halo.cell.loop import LoopThread
+from halo.cell.topics import Topics
+from halo.cell.view import look
+from halo.errors import ModelError
+from halo.model import demo_model
+
+HALO = [sys.executable, "-m", "halo.cli"]
+LOCAL = ["--workers", "2", "--plan", "even", "--pace", "3000"]
+_HANG_S = 60
+
+
+@pytest.fixture(scope="module")
+def generate():
+    """The command, for ever."""
+    try:
+        return [*HALO, "generate", "-m", str(demo_model()), "-p", "Once", "-n", "-1"]
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def broker():
+    """A broker; `.view()` looks at the cell there."""
+    if (program := find_mosquitto()) is None:
+        pytest.skip("mosquitto is not installed")
+    loop = LoopThread("test")
+    started = loop.run(Mosquitto.start(program))
+    started.view = lambda: loop.run(look(started.address, Topics("halo"), 0.1))
+    yield started
+    loop.run(started.stop())
+    loop.close()
+
+
+def begin(*command, **streams):
+    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams)
+
+
+def children(process):
+    """The processes that it has started."""
+    found = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(pid) for file in found for pid in file.read_text().split()]
+
+
+def gone(pid):
+    """Whether the process has ended, or is about to be waited for by the system."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def ended(process, code):
+    """See that it ends, with this code and without a traceback."""
+    _, errors = process.communicate(timeout=_HANG_S)
+    assert process.returncode == code
+    assert b"Traceback" not in (errors or b"") and b"Exception" not in (errors or b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_while_it_looks_for_the_broker(generate, number):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = begin(*generate, "--broker", f"mqtt://127.0.0.1:{silent.getsockname()[1]}")
+        silent.settimeout(_HANG_S)
+        silent.accept()[0].close()
+        process.send_signal(number)
+        ended(process, 128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_while_it_waits_for_workers(generate, broker, number):
+    process = begin(*generate, "--broker", str(broker.address), "--workers", "1")
+    while b"waiting for workers" not in process.stderr.readline():
+        pass
+    process.send_signal(number)
+    ended(process, 128 + number)
+    assert broker.view().lease is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_while_it_generates(generate, number):
+    process = begin(*generate, *LOCAL)
+    assert process.stdout.read(8).startswith(b"Once")
+    started = children(process)
+    assert len(started) == 3
+    process.send_signal(number)
+    if number != signal.SIGINT:  # what is told twice ends once, in order
+        process.send_signal(number)
+    ended(process, 128 + number)
+    assert all(map(gone, started))
+
+
+def test_when_its_terminal_is_closed(generate):
+    ours, terminal = os.openpty()
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    # The terminal's own process group, which is sent SIGHUP when it goes.
+    lead = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    process = begin(sys.executable, "-c", lead, *generate, *LOCAL, **streams, start_new_session=True)
+    os.close(terminal)
+    shown = b""
+    while b"Once upon" not in shown:
+        shown += os.read(ours, 4096)
+    started = children(process)
+    os.close(ours)
+    assert process.wait(_HANG_S) == 128 + signal.SIGHUP
+    assert len(started) == 3 and all(map(gone, started))
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_when_nobody_reads_it(generate, form):
+    process = begin(*generate, *form, "-c", "64", *LOCAL)
+    process.stdout.close()
+    process.stdout = None
+    ended(process, 141)
+
+
+def test_without_streams_it_is_silent_and_not_in_trouble(generate):
+    closed = {"preexec_fn": lambda: [os.close(stream) for stream in (0, 1, 2)], "stdout": None, "stderr": None}
+    process = begin(*generate, "-c", "64", "--workers", "1", **closed)
+    assert process.wait(_HANG_S) == 0
+
+
+def test_from_python(generate, broker):
+    """Ctrl-C is the caller's exception, and nothing is left behind after it."""
+    code = "import sys, halo; halo.generate('Once', model=sys.argv[1], broker=sys.argv[2], workers=1)"
+    process = begin(sys.executable, "-c", code, generate[generate.index("-m", 3) + 1], str(broker.address))
+    while b"waiting for workers" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=_HANG_S)
+    assert process.returncode == -signal.SIGINT and re.search(rb"\nKeyboardInterrupt\s*$", errors)
+    assert broker.view().lease is None
