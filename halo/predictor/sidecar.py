@@ -106,6 +106,8 @@ def _tensors(layer: LayerTable) -> dict[str, Floats]:
 def is_sidecar(path: Path) -> bool:
     """Whether the file is a sidecar, if only of another model, or what is left of one."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             return ARCHITECTURE.encode() in file.read(256)
     except OSError:

@@ -18,7 +18,7 @@ pytest.importorskip("halo._native")
 pytest.importorskip("llama_cpp")
 
 from halo.cli.plainly import plainly
-from halo.errors import HaloError, OutputError
+from halo.errors import HaloError, OutputError, SidecarError
 from halo.model import Model, demo_model, open_model
 from halo.predictor import Text, calibrate, checkpoint
 from halo.predictor.reorder import neuron_order, write_reordered
@@ -144,6 +144,16 @@ def test_a_file_system_that_is_read_only_says_so(
 def test_a_folder_of_somebody_else_says_so(write: Callable[[Model, Path], Any], model: Model, nobody: None) -> None:
     with pytest.raises(OutputError, match=r"Permission denied\. Choose a place that you may write to"):
         write(model, Path("/etc/new.gguf"))
+
+
+def test_what_is_no_sidecar_is_neither_waited_for_nor_written_over(model: Model, tmp_path: Path) -> None:
+    pipe, text = tmp_path / "pipe", tmp_path / "text"
+    os.mkfifo(pipe)
+    text.write_text("mine")
+    for out in (pipe, text, tmp_path, Path("/dev/null")):
+        with pytest.raises(SidecarError, match="is no sidecar: it is left alone"):
+            write_sidecar(model, out)
+    assert text.read_text() == "mine"
 
 
 def test_a_calibration_that_could_not_be_written_does_not_begin(tmp_path: Path) -> None:
