@@ -5,6 +5,7 @@ Source: the GGUF specification (ggml repository, docs/gguf.md), versions 2 and 3
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -176,7 +177,8 @@ def _map(path: Path) -> mmap.mmap:
                 raise ModelError(f"The model file {path} {what} a GGUF file: download or copy it again.")
             return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
-        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.") from e
+        room = " Raise the limit (ulimit -v), or take a smaller model." if e.errno == errno.ENOMEM else ""
+        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.{room}") from e
 
 
 def _read_header(reader: _Reader) -> tuple[int, int]:
@@ -256,9 +258,9 @@ class Array:
     strings: list[bytes] | None
 
 
-def read_arrays(path: Path, keys: Collection[str]) -> dict[str, Array]:
+def read_arrays(file: GgufFile, keys: Collection[str]) -> dict[str, Array]:
     """Those of these metadata arrays that the file has. Raises ModelError, as `read_gguf` does."""
-    reader = _Reader(_map(path), path)
+    reader = _Reader(file.data, file.path)
     _, n_keys = _read_header(reader)
     found: dict[str, Array] = {}
     for _ in range(n_keys):
