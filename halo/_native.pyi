@@ -29,7 +29,9 @@ class Model:
         tensors: Mapping[str, tuple[int, int, int, int]],
         head_groups: Sequence[Sequence[int]],
         neuron_groups: Sequence[Sequence[int]],
-    ) -> None: ...
+        converted: Mapping[str, Callable[[int, int, int, int], bytes]] = ...,
+    ) -> None:
+        """`converted`: what makes (row, rows, column, columns) of tensors that the table has as Q8_0, the file not."""
     def load(
         self,
         masks: Sequence[tuple[int, int]] | None = None,

@@ -228,11 +228,13 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             if engine is not None:
                 self._open_vocabulary(path, engine.n_ctx, vocabulary)
             else:
+                from halo.cell.hub import log_to_stderr
                 from halo.model import open_model  # here: an engine that is given needs no native module
                 from halo.model.vocabulary import check_vocabulary
 
                 model = open_model(path)
                 check_vocabulary(model.file)
+                model.converted.tell(log or log_to_stderr)
                 self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(

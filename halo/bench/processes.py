@@ -121,7 +121,7 @@ def _packed_bytes(model: Model) -> int:
     left_out = {"token_embd.weight"} if "output.weight" in tensors else set()
     total = 0
     for tensor in tensors.values():
-        block, size = sizes[tensor.type]
+        block, size = sizes[model.converted.table.get(tensor.name, (tensor.type,))[0]]
         if len(tensor.shape) > 1 and tensor.name not in left_out:
             total += prod(tensor.shape) // block * size
     return total

@@ -154,7 +154,7 @@ class Cell:
             quality,
             None if sidecar is None else Path(sidecar),
         )
-        self = cls(model, wish, native or native_module.load(), log or _log_to_stderr)
+        self = cls(model, wish, native or native_module.load(), log or log_to_stderr)
         _open_cells.add(self)
         try:
             self._start(worker_command)
@@ -353,7 +353,7 @@ def hub_name() -> str:
     return name or "hub"
 
 
-def _log_to_stderr(line: str) -> None:
+def log_to_stderr(line: str) -> None:
     print(f"halo: {line}", file=sys.stderr, flush=True)
 
 

@@ -108,6 +108,7 @@ def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int)
     text = builtin_text() if args.text is None else read_text(args.text, args.tokens)
     with patience("opening the model"):
         model = open_model(path, mlp_groups=args.groups or int(LIMITS["mlp_groups"].high))
+        model.converted.tell(say)
         pieces = _pieces(model, text, args.tokens)
         if args.reorder is not None:
             check_source(model)

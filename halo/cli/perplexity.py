@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     with patience("opening the model"):
         path = Path(args.model or demo_model())
         model = open_model(path, mlp_groups=args.groups or int(LIMITS["mlp_groups"].high))
+        model.converted.tell(say)
         n_ctx = min(args.ctx_size or model.n_ctx_train, model.n_ctx_train)
         sequences = sequences_of(text, open_tokenizer(model.path), n_ctx, args.limit)
         model.native.load()

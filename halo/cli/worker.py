@@ -97,4 +97,6 @@ async def _serve(model: OpenModel, wish: WorkerWish, native: Native) -> None:
 def _open(path: str | None) -> OpenModel:
     from halo.model import demo_model, open_model
 
-    return open_model(path or demo_model())
+    model = open_model(path or demo_model())
+    model.converted.tell(say)
+    return model

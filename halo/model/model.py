@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from halo import _native
 from halo.errors import ModelError
 from halo.limits import LIMITS
+from halo.model.convert import Conversion, conversion
 from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
 from halo.model.split import read_parts, stem
 
 # Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
-BLOCKS = {number: block for number, block, _ in _native.weight_types().values()}
-_BLOCK_BYTES = {number: size for number, _, size in _native.weight_types().values()}
+_SIZES = {number: (block, size) for number, block, size in _native.weight_types().values()}
 
 _N = TypeVar("_N", int, float)
 
@@ -49,8 +49,8 @@ class Grid:
 class Model:
     """An open model file. `native` shares the mapping, so closing waits for the engines that use it."""
 
-    def __init__(self, file: GgufFile, spec: Spec, grid: Grid, native: _native.Model) -> None:
-        self.file, self.spec, self.grid, self.native = file, spec, grid, native
+    def __init__(self, file: GgufFile, spec: Spec, grid: Grid, native: _native.Model, converted: Conversion) -> None:
+        self.file, self.spec, self.grid, self.native, self.converted = file, spec, grid, native, converted
         self.path = file.path
         self.identity = file.identity
         # Of more than can be opened (or of a damaged number) what can be.
@@ -165,8 +165,8 @@ _OPTIONAL_TENSORS = {
 
 
 def _check_tensors(file: GgufFile, spec: Spec) -> None:
-    """Every tensor is known and of a type that is computed: a model is run as it is, or not at all."""
-    for name, tensor in file.tensors.items():
+    """Every tensor is known: a model is run as it is, or not at all."""
+    for name in file.tensors:
         parts = name.split(".", 2)
         known = len(parts) == 3 and parts[2] in _LAYER_TENSORS | _OPTIONAL_TENSORS
         in_layer = known and parts[0] == "blk" and parts[1].isdecimal()
@@ -177,21 +177,16 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
             )
         if not in_layer and name not in _GLOBAL_TENSORS:
             raise ModelError(f"{file.path} has a tensor {name!r} that HALO does not know how to compute with.")
-        if tensor.type not in BLOCKS:
-            raise ModelError(
-                f"{file.path} has weights of the type {tensor.type_name} (tensor {name!r}); HALO computes "
-                f"{', '.join(_native.weight_types())}. Quantise the model to one of those with llama.cpp's "
-                "llama-quantize."
-            )
     for layer in range(spec.n_layers):
         for name in _LAYER_TENSORS:
             _tensor(file, f"blk.{layer}.{name}")
 
 
-def _check_places(file: GgufFile) -> None:
+def _check_places(file: GgufFile, converted: Conversion) -> None:
     """The file, or each part of it, is long enough for its tensors, and no two of them share bytes."""
     tensors = sorted(file.tensors.values(), key=lambda tensor: tensor.offset)
-    ends = [tensor.offset + prod(tensor.shape) // BLOCKS[tensor.type] * _BLOCK_BYTES[tensor.type] for tensor in tensors]
+    sizes = _SIZES | converted.sizes
+    ends = [t.offset + prod(t.shape) // sizes[t.type][0] * sizes[t.type][1] for t in tensors]
     for tensor, end in zip(tensors, ends, strict=True):
         part, at = file.place(tensor)
         if end - tensor.offset > part.size - at:
@@ -207,15 +202,16 @@ def _check_places(file: GgufFile) -> None:
             )
 
 
-def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int) -> Grid:
+def _make_grid(file: GgufFile, spec: Spec, mlp_groups: int, converted: Conversion) -> Grid:
+    blocks = {kind: block for kind, (block, _) in (_SIZES | converted.sizes).items()}
     columns = spec.n_heads // max(1, spec.n_kv_heads) * spec.head_dim
     layers = range(spec.n_layers)
     return Grid(
         attention=[
-            attention_bounds(spec.n_kv_heads, columns, BLOCKS[file.tensors[f"blk.{i}.attn_output.weight"].type])
+            attention_bounds(spec.n_kv_heads, columns, blocks[file.tensors[f"blk.{i}.attn_output.weight"].type])
             for i in layers
         ],
-        mlp=[mlp_bounds(spec.ff, BLOCKS[file.tensors[f"blk.{i}.ffn_down.weight"].type], mlp_groups) for i in layers],
+        mlp=[mlp_bounds(spec.ff, blocks[file.tensors[f"blk.{i}.ffn_down.weight"].type], mlp_groups) for i in layers],
     )
 
 
@@ -241,12 +237,14 @@ def open_model(path: Path | str, *, mlp_groups: int = MAX_MLP_GROUPS) -> Model:
     _check_architecture(file)
     spec = _read_spec(file)
     _check_tensors(file, spec)
-    _check_places(file)
-    grid = _make_grid(file, spec, mlp_groups)
+    converted = conversion(file)
+    _check_places(file, converted)
+    grid = _make_grid(file, spec, mlp_groups, converted)
     arguments: dict[str, Any] = asdict(spec)
     try:
         maps = [part.data for part in file.parts]
-        native = _native.Model(maps, arguments, _table(file), grid.attention, grid.mlp)
+        table = {**_table(file), **converted.table}
+        native = _native.Model(maps, arguments, table, grid.attention, grid.mlp, converted.tensors)
     except ValueError as e:
         raise ModelError(f"{file.path} cannot be run: {e}. If the file is not damaged, please report it.") from e
-    return Model(file, spec, grid, native)
+    return Model(file, spec, grid, native, converted)

@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -54,9 +55,13 @@ class TensorFinder {
   Tensor operator()(const std::string& name) const;
   Tensor optional(const std::string& name) const;  // without data where the table does not have it
 
+  // These are not in the file as Q8_0, which the table says, but made by calls: see `Converter`.
+  void convert(const std::map<std::string, py::function>& how);
+
  private:
   std::vector<File> files_;
   const TensorTable& table_;
+  std::map<std::string, std::shared_ptr<const Converter>> converters_;
 };
 
 // By layer: mean (groups, d), predictor (groups, d), bias (groups), significance (groups); f32

@@ -1,5 +1,6 @@
 // Opening a model: from its mapped files, a table of tensors and a grid.
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -20,6 +21,9 @@ Tensor TensorFinder::operator()(const std::string& name) const {
     throw std::invalid_argument("tensor " + name + " has an impossible shape");
   }
   const size_t stride = row_bytes(static_cast<Type>(type), columns);
+  if (const auto how = converters_.find(name); how != converters_.end()) {
+    return {static_cast<Type>(type), rows, columns, nullptr, stride, nullptr, how->second};
+  }
   auto file = files_.begin();
   uint64_t at = offset;  // in that file
   for (; file != files_.end() && at >= file->size; ++file) at -= file->size;
@@ -36,13 +40,33 @@ Tensor TensorFinder::optional(const std::string& name) const {
   return table_.count(name) != 0 ? (*this)(name) : Tensor();
 }
 
+void TensorFinder::convert(const std::map<std::string, py::function>& how) {
+  for (const auto& [name, function] : how) {
+    // Let go of with the GIL held, whoever does.
+    const std::shared_ptr<py::function> kept(new py::function(function), [](py::function* f) {
+      py::gil_scoped_acquire gil;
+      delete f;
+    });
+    const auto call = [kept](int64_t row, int64_t rows, int64_t column, int64_t columns, uint8_t* out) {
+      const size_t size = row_bytes(Type::Q8_0, columns) * rows;
+      py::gil_scoped_acquire gil;
+      const py::bytes made = (*kept)(row, rows, column, columns);
+      const auto [data, got] = view_of(made);
+      if (got != size) throw std::invalid_argument("a conversion made too few or too many bytes");
+      std::memcpy(out, data, size);
+    };
+    converters_[name] = std::make_shared<const Converter>(call);
+  }
+}
+
 namespace {
 
 // Buffers that are kept open; let go of with the GIL held.
 using Views = std::vector<py::buffer_info>;
 
 std::shared_ptr<Model> make_model(const std::vector<py::buffer>& files, const py::dict& spec, const TensorTable& table,
-                                  const std::vector<Bounds>& head_groups, const std::vector<Bounds>& neuron_groups) {
+                                  const std::vector<Bounds>& head_groups, const std::vector<Bounds>& neuron_groups,
+                                  const std::map<std::string, py::function>& converted) {
   auto* views = new Views();
   auto model = std::make_shared<Model>();
   model->file = std::shared_ptr<void>(views, [](void* p) {
@@ -68,7 +92,8 @@ std::shared_ptr<Model> make_model(const std::vector<py::buffer>& files, const py
   s.rope_base = spec["rope_base"].cast<float>();
   s.norm_eps = spec["norm_eps"].cast<float>();
   s.rope_scaling = spec["rope_scaling"].cast<float>();
-  const TensorFinder find(std::move(places), table);
+  TensorFinder find(std::move(places), table);
+  find.convert(converted);
   model->embedding = find("token_embd.weight");
   model->output_norm = find("output_norm.weight");
   model->output = table.count("output.weight") != 0 ? find("output.weight") : model->embedding;
@@ -173,7 +198,7 @@ Masks checked_share_masks(const Model& model, double share) {
 void bind_model(py::module_& m) {
   py::class_<Model, std::shared_ptr<Model>>(m, "Model", "A model's weights in its mapped files.")
       .def(py::init(&make_model), py::arg("files"), py::arg("spec"), py::arg("tensors"), py::arg("head_groups"),
-           py::arg("neuron_groups"))
+           py::arg("neuron_groups"), py::arg("converted") = std::map<std::string, py::function>())
       .def("load", &load, py::arg("masks") = py::none(), py::arg("progress") = py::none(), py::kw_only(),
            py::arg("output") = true, "Packs groups, all by default; what is not loaded is packed when it is needed.")
       .def(

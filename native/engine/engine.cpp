@@ -116,6 +116,7 @@ void Engine::batch(int slot, const int32_t* tokens, int rows, float* logits, int
 
 void Engine::embed(const int32_t* tokens, int rows) {
   const Tensor& e = device_.model().embedding;
+  if (e.converter != nullptr) device_.model().residency->ensure_output();
   x_.resize(size_t(rows) * spec().d);
   for (int t = 0; t < rows; ++t) dequantize(e.type, e.row(tokens[t]), spec().d, x_.data() + t * spec().d);
 }

@@ -15,7 +15,7 @@ void require(bool ok, const std::string& what) {
 }
 
 void check_shape(const Tensor& t, const std::string& name, int64_t rows, int64_t cols) {
-  require(t.data != nullptr, "tensor " + name + " is missing");
+  require(t.data != nullptr || t.converter != nullptr, "tensor " + name + " is missing");
   require(info(t.type).weights, "tensor " + name + " is of a type that weights do not have");
   require(t.rows == rows && t.cols == cols, "tensor " + name + " has shape (" + std::to_string(t.rows) + ", " +
                                                 std::to_string(t.cols) + "), expected (" + std::to_string(rows) + ", " +

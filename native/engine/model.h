@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,14 +11,20 @@
 
 namespace halo {
 
+// Makes a part of a matrix as Q8_0 where the file has it in a type that the kernels do not compute: `columns` values
+// from `column` on of each of `rows` rows, one row after the other. Called when weights are packed, by any thread.
+using Converter = std::function<void(int64_t row, int64_t rows, int64_t column, int64_t columns, uint8_t* out)>;
+
 // A weight matrix: y = W x with W (rows, cols); rows as they lie in the file until `lay_out`. A vector is one row of
 // F32.
 struct Tensor {
   Type type = Type::F32;
   int64_t rows = 0, cols = 0;
   const uint8_t* data = nullptr;
-  size_t panel_bytes = 0;            // from one panel of rows to the next; a row, while there is no product
-  const Product* product = nullptr;  // set by `lay_out`: how a kernel variant keeps and multiplies it
+  size_t panel_bytes = 0;                      // from one panel of rows to the next; a row, while there is no product
+  const Product* product = nullptr;            // set by `lay_out`: how a kernel variant keeps and multiplies it
+  std::shared_ptr<const Converter> converter;  // where `data` is not in the file
+  int64_t first_row = 0, first_column = 0;     // of the converter's matrix
 
   const uint8_t* row(int64_t r) const { return data + r * panel_bytes; }  // not of a packed tensor
   const float* f32() const { return reinterpret_cast<const float*>(data); }

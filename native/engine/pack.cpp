@@ -1,7 +1,10 @@
-// Packing goes panel by panel, so that no more than a panel is in the making at a time.
+// Packing goes panel by panel, so that no more than a panel is in the making at a time; of what is converted, a run of
+// panels.
 #include "engine/pack.h"
 
 #include <algorithm>
+#include <cstring>
+#include <vector>
 
 namespace halo {
 
@@ -15,25 +18,48 @@ size_t panels(const Tensor& plain, const Product& product) {
   return static_cast<size_t>((plain.rows + product.panel - 1) / product.panel);
 }
 
+bool stays(const Tensor& plain, const Product& product) {
+  return product.pack == nullptr && plain.converter == nullptr;
+}
+
+// Values that are converted at once: they exist as floats, too, for a moment.
+constexpr int64_t kConverted = 1 << 20;
+
+// Rows that have data, panel by panel.
+void pack_rows(const Tensor& plain, const Product& product, uint8_t* out) {
+  const size_t bytes = panel_bytes(plain, product);
+  const int blocks = static_cast<int>(plain.cols / info(plain.type).block);
+  for (int64_t first = 0; first < plain.rows; first += product.panel, out += bytes) {
+    const int rows = static_cast<int>(std::min<int64_t>(product.panel, plain.rows - first));
+    if (product.pack != nullptr) {
+      product.pack(plain.row(first), plain.panel_bytes, rows, blocks, out);
+    } else {
+      std::memcpy(out, plain.row(first), bytes);
+    }
+  }
+}
+
 }  // namespace
 
 Tensor rows_of(const Tensor& plain, int begin, int end) {
   Tensor some = plain;
-  some.data = plain.row(begin);
+  if (plain.converter == nullptr) some.data = plain.row(begin);
+  some.first_row += begin;
   some.rows = end - begin;
   return some;
 }
 
 Tensor columns_of(const Tensor& plain, int begin, int end) {
   Tensor some = plain;
-  some.data += row_bytes(plain.type, begin);
+  if (plain.converter == nullptr) some.data += row_bytes(plain.type, begin);
+  some.first_column += begin;
   some.cols = end - begin;
   return some;
 }
 
 size_t packed_bytes(const Tensor& plain, const Kernels& kernels) {
   const Product& product = *kernels.product(plain.type);
-  if (product.pack == nullptr) return 0;
+  if (stays(plain, product)) return 0;
   return Memory::aligned(panel_bytes(plain, product) * panels(plain, product));
 }
 
@@ -41,26 +67,34 @@ std::pair<Tensor, uint8_t*> lay_out(const Tensor& plain, const Kernels& kernels,
   Tensor packed = plain;
   const Product& product = *kernels.product(plain.type);
   packed.product = &product;
-  if (product.pack == nullptr) return {packed, nullptr};
+  if (stays(plain, product)) return {packed, nullptr};
   packed.panel_bytes = panel_bytes(plain, product);
   uint8_t* out = memory.take(packed.panel_bytes * panels(plain, product));
   packed.data = out;
   return {packed, out};
 }
 
-size_t panels(const Tensor& packed) { return panels(packed, *packed.product); }
+size_t bytes_of(const Tensor& packed) { return panels(packed, *packed.product) * packed.panel_bytes; }
 
-void pack_panel(const Tensor& plain, const Tensor& packed, size_t panel, uint8_t* out) {
+void pack(const Tensor& plain, const Tensor& packed, uint8_t* out) {
   const Product& product = *packed.product;
-  const int64_t first = static_cast<int64_t>(panel) * product.panel;
-  const int rows = static_cast<int>(std::min<int64_t>(product.panel, plain.rows - first));
-  const int blocks = static_cast<int>(plain.cols / info(plain.type).block);
-  product.pack(plain.row(first), plain.panel_bytes, rows, blocks, out + panel * packed.panel_bytes);
+  if (plain.converter == nullptr) return pack_rows(plain, product, out);
+  const int64_t step = std::max<int64_t>(kConverted / plain.cols / product.panel, 1) * product.panel;
+  const size_t stride = row_bytes(plain.type, plain.cols);
+  std::vector<uint8_t> made(stride * std::min(step, plain.rows));
+  for (int64_t first = 0; first < plain.rows; first += step) {
+    Tensor some = plain;
+    some.rows = std::min(step, plain.rows - first);
+    some.data = made.data();
+    some.panel_bytes = stride;
+    (*plain.converter)(plain.first_row + first, some.rows, plain.first_column, plain.cols, made.data());
+    pack_rows(some, product, out + first / product.panel * packed.panel_bytes);
+  }
 }
 
 Tensor pack(const Tensor& plain, const Kernels& kernels, Memory& memory) {
   const auto [packed, out] = lay_out(plain, kernels, memory);
-  for (size_t p = 0; out != nullptr && p < panels(packed); ++p) pack_panel(plain, packed, p, out);
+  if (out != nullptr) pack(plain, packed, out);
   return packed;
 }
 

@@ -21,11 +21,11 @@ size_t packed_bytes(const Tensor& plain, const Kernels& kernels);
 // place where rows stay as they are.
 std::pair<Tensor, uint8_t*> lay_out(const Tensor& plain, const Kernels& kernels, Memory& memory);
 
-// Panels of rows of a tensor that was laid out.
-size_t panels(const Tensor& packed);
+// What a tensor that was laid out takes.
+size_t bytes_of(const Tensor& packed);
 
-// Packs one of them; `out` is the place of the whole tensor.
-void pack_panel(const Tensor& plain, const Tensor& packed, size_t panel, uint8_t* out);
+// Packs all of it; `out` is its place.
+void pack(const Tensor& plain, const Tensor& packed, uint8_t* out);
 
 // The tensor for products by `kernels`: in `memory`, or where it lies if it needs no packing.
 Tensor pack(const Tensor& plain, const Kernels& kernels, Memory& memory);

@@ -21,7 +21,7 @@ Bounds scaled(Bounds bounds, int factor) {
 
 Residency::Residency(Model& model, const Kernels& kernels, bool release) : release_(release) {
   const auto add = [&](Region& region, const Tensor& t) {
-    if (packed_bytes(t, kernels) != 0) region.file.push_back(t);
+    if (packed_bytes(t, kernels) != 0 && t.converter == nullptr) region.file.push_back(t);
   };
   const auto whole = [&](Region& region, Tensor& t) {
     region.always.push_back({t, &t});
@@ -38,6 +38,12 @@ Residency::Residency(Model& model, const Kernels& kernels, bool release) : relea
     add(region, t);
   };
   whole(output_, model.output);
+  // The embedding is looked up by rows: in the file or, if they are converted, as the portable kernels keep them.
+  const bool converted = model.embedding.converter != nullptr;
+  if (converted) whole(output_, model.embedding);
+  const auto kept_by = [&](const Matrix& m) -> const Kernels& {
+    return m.used == &model.embedding ? kPortable : kernels;
+  };
   for (Layer& l : model.layers) {
     Region& attention = *regions_.emplace_back(std::make_unique<Region>());
     for (Tensor* t : {&l.wk, &l.wv}) whole(attention, *t);
@@ -50,11 +56,11 @@ Residency::Residency(Model& model, const Kernels& kernels, bool release) : relea
     cut(mlp, l.down, l.neuron_groups, true, l.down_groups);
   }
   size_t total = 0;
-  for (const Matrix* m : all()) total += packed_bytes(m->plain, kernels);
+  for (const Matrix* m : all()) total += packed_bytes(m->plain, kept_by(*m));
   memory_ = Memory(total, Memory::Pages::Small);
   for (Matrix* m : all()) {
-    std::tie(*m->used, m->out) = lay_out(m->plain, kernels, memory_);
-    if (m == &output_.always.front()) layers_begin_ = memory_.taken();
+    std::tie(*m->used, m->out) = lay_out(m->plain, kept_by(*m), memory_);
+    if (m == &output_.always.back()) layers_begin_ = memory_.taken();
   }
 }
 
@@ -101,12 +107,12 @@ void Residency::begin(Region& region) {
 void Residency::pack(Group& group) {
   for (Matrix& m : group) {
     if (m.out == nullptr || m.packed) continue;
-    for (size_t p = 0; p < panels(*m.used); ++p) pack_panel(m.plain, *m.used, p, m.out);
+    halo::pack(m.plain, *m.used, m.out);
     m.packed = true;
   }
 }
 
-size_t Residency::Matrix::bytes() const { return out == nullptr ? 0 : panels(*used) * used->panel_bytes; }
+size_t Residency::Matrix::bytes() const { return out == nullptr ? 0 : halo::bytes_of(*used); }
 
 size_t Residency::bytes_of(const Region& region, uint64_t missing) {
   size_t bytes = 0;

@@ -1,14 +1,14 @@
 // The kernels for ARM with dot product instructions (armv8.2 and SDOT: Raspberry Pi 5); kernels.h says what this file
 // must not do.
 #include "kernels/attention.h"
+#include "kernels/dotprod/q36_k.h"
+#include "kernels/dotprod/q45.h"
 #include "kernels/dotprod/q45_k.h"
 #include "kernels/dotprod/q4_0.h"
-#include "kernels/dotprod/q6_k.h"
 #include "kernels/dotprod/q8_0.h"
 #include "kernels/elementwise.h"
 #include "kernels/neon/activations.h"
 #include "kernels/neon/plain.h"
-#include "kernels/portable/products.h"
 
 namespace halo {
 
@@ -25,15 +25,15 @@ const Product* product(Type type) {
     case Type::Q4_0:
       return &dotprod::kQ4_0;
     case Type::Q4_1:
-      return &portable::kQ4_1;
+      return &dotprod::kQ4_1;
     case Type::Q5_0:
-      return &portable::kQ5_0;
+      return &dotprod::kQ5_0;
     case Type::Q5_1:
-      return &portable::kQ5_1;
+      return &dotprod::kQ5_1;
     case Type::Q8_0:
       return &dotprod::kQ8_0;
     case Type::Q3_K:
-      return &portable::kQ3_K;
+      return &dotprod::kQ3_K;
     case Type::Q4_K:
       return &dotprod::kQ4_K;
     case Type::Q5_K:
@@ -41,7 +41,7 @@ const Product* product(Type type) {
     case Type::Q6_K:
       return &dotprod::kQ6_K;
     case Type::IQ4_NL:
-      return &portable::kIQ4_NL;
+      return &dotprod::kIQ4_NL;
     case Type::Q8_K:
       return nullptr;
   }

@@ -4,11 +4,10 @@
 #include "kernels/elementwise.h"
 #include "kernels/neon/activations.h"
 #include "kernels/neon/plain.h"
+#include "kernels/neon/q36_k.h"
+#include "kernels/neon/q45.h"
 #include "kernels/neon/q45_k.h"
-#include "kernels/neon/q4_0.h"
-#include "kernels/neon/q6_k.h"
 #include "kernels/neon/q8_0.h"
-#include "kernels/portable/products.h"
 
 namespace halo {
 
@@ -25,15 +24,15 @@ const Product* product(Type type) {
     case Type::Q4_0:
       return &neon::kQ4_0;
     case Type::Q4_1:
-      return &portable::kQ4_1;
+      return &neon::kQ4_1;
     case Type::Q5_0:
-      return &portable::kQ5_0;
+      return &neon::kQ5_0;
     case Type::Q5_1:
-      return &portable::kQ5_1;
+      return &neon::kQ5_1;
     case Type::Q8_0:
       return &neon::kQ8_0;
     case Type::Q3_K:
-      return &portable::kQ3_K;
+      return &neon::kQ3_K;
     case Type::Q4_K:
       return &neon::kQ4_K;
     case Type::Q5_K:
@@ -41,7 +40,7 @@ const Product* product(Type type) {
     case Type::Q6_K:
       return &neon::kQ6_K;
     case Type::IQ4_NL:
-      return &portable::kIQ4_NL;
+      return &neon::kIQ4_NL;
     case Type::Q8_K:
       return nullptr;
   }

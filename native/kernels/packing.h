@@ -97,7 +97,7 @@ struct PanelQ3_K {
     int8_t scales[16];
     unpack_scales(b, scales);
     for (int run = 0; run < 16; ++run) out[kScales + run * R + r] = static_cast<uint8_t>(scales[run]);
-    BitsQ3_K bits(b);
+    const BitsQ3_K bits(b);
     for (int half = 0; half < 2; ++half) {
       interleave<R>(bits.high[half], 16, r, out + high(8 * half));
       for (int i = 2 * half; i < 2 * half + 2; ++i) interleave<R>(bits.low[i], 16, r, out + low(4 * i));

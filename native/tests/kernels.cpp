@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
+#include <memory>
 
 #include "engine/pack.h"
 #include "tests/guarded.h"
@@ -89,6 +91,32 @@ void memory() {
   if (packed.product == nullptr) std::abort();
 }
 
+// What is converted when it is packed is what is packed from the file, for any part of a matrix.
+void converted(const Kernels& k) {
+  const int rows = 3000, columns = 1024;  // more than one run of rows
+  const size_t stride = row_bytes(Type::Q8_0, columns);
+  auto file = noise(stride * rows);
+  const Tensor plain{Type::Q8_0, rows, columns, file.get(), stride, nullptr};
+  Tensor other = plain;
+  other.data = nullptr;
+  other.converter =
+      std::make_shared<const Converter>([&](int64_t row, int64_t n, int64_t column, int64_t width, uint8_t* out) {
+        auto made = exactly<uint8_t>(row_bytes(Type::Q8_0, width) * n);
+        for (int64_t r = 0; r < n; ++r) {
+          std::memcpy(made.get() + r * row_bytes(Type::Q8_0, width),
+                      file.get() + (row + r) * stride + row_bytes(Type::Q8_0, column), row_bytes(Type::Q8_0, width));
+        }
+        std::memcpy(out, made.get(), row_bytes(Type::Q8_0, width) * n);
+      });
+  const auto part = [](const Tensor& t) { return columns_of(rows_of(t, 5, 2990), 32, 992); };
+  Memory one(packed_bytes(part(plain), k)), two(packed_bytes(part(other), k));
+  const Tensor expected = pack(part(plain), k, one), made = pack(part(other), k, two);
+  const size_t n = made.panel_bytes;  // of a panel; of a row, where `expected` stays in the file
+  for (int64_t p = 0; p < (made.rows + made.product->panel - 1) / made.product->panel; ++p) {
+    if (std::memcmp(expected.data + p * expected.panel_bytes, made.data + p * n, n) != 0) std::abort();
+  }
+}
+
 }  // namespace
 
 void run_kernels() {
@@ -99,6 +127,7 @@ void run_kernels() {
     for (const Type type : {Type::Q8_0, Type::Q8_K}) prepared(**k, type, 2, 512);
     elementwise(**k);
     attention(**k);
+    converted(**k);
   }
   memory();
 }

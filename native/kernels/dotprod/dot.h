@@ -17,9 +17,14 @@ inline int32x4_t dot16(int32x4_t sum, const int8x16_t* q, int8x16_t x) {
   return vdotq_laneq_s32(sum, q[3], x, 3);
 }
 
+// The same for 32.
+inline int32x4_t dot32(int32x4_t sum, const int8x16_t* q, int8x16_t low, int8x16_t high) {
+  return dot16(dot16(sum, q, low), q + 4, high);
+}
+
 // The products of 32.
 inline int32x4_t dot32(const int8x16_t* q, int8x16_t low, int8x16_t high) {
-  return dot16(dot16(vdupq_n_s32(0), q, low), q + 4, high);
+  return dot32(vdupq_n_s32(0), q, low, high);
 }
 
 alignas(16) constexpr int32_t kZeros[4] = {};
@@ -36,6 +41,7 @@ inline int32x4_t dot32_from_memory(const int8x16_t* q, int8x16_t low, int8x16_t 
 struct Activations32 {
   int8x16_t low, high;
   float scale;
+  const PreparedQ8* block;
 };
 
 // Loads a row's block. Of several rows, each pointer moves on with its load, in one instruction: the compiler would
@@ -49,10 +55,11 @@ Activations32 take_block(const uint8_t** x, bool advance) {
     asm("ldp %q0, %q1, [%2], #48" : "=w"(low), "=w"(high), "+r"(next) : "m"(*block));
     static_assert(sizeof(PreparedQ8) == 48);
     *x = next;
-    return {low, high, reinterpret_cast<const PreparedQ8*>(next)[-1].scale};
+    const PreparedQ8* loaded = reinterpret_cast<const PreparedQ8*>(next) - 1;
+    return {low, high, loaded->scale, loaded};
   }
   if (advance) *x += sizeof(PreparedQ8);
-  return {neon::load_signed(block->values), neon::load_signed(block->values + 16), block->scale};
+  return {neon::load_signed(block->values), neon::load_signed(block->values + 16), block->scale, block};
 }
 
 }  // namespace dotprod

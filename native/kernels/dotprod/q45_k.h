@@ -25,15 +25,6 @@ struct DecodeQ4 {
   }
 };
 
-// Bit `Bit` of every byte, as 16.
-template <int Bit>
-int8x16_t fifth(uint8x16_t bits) {
-  uint8x16_t moved = bits;
-  if constexpr (Bit < 4) moved = vshlq_n_u8(bits, 4 - Bit);
-  if constexpr (Bit > 4) moved = vshrq_n_u8(bits, Bit - 4);
-  return vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8(16)));
-}
-
 struct DecodeQ5 {
   using Panel = neon::PanelQ5_K<4>;
   template <int Pair, int Half>
@@ -43,10 +34,10 @@ struct DecodeQ5 {
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       const uint8x16_t bits = neon::load(w + Panel::high(Pair) + 64 * Half + 16 * j);
-      low[j] = vorrq_s8(low[j], fifth<kBit>(bits));
-      high[j] = vorrq_s8(high[j], fifth<kBit + 1>(bits));
-      low[j + 4] = vorrq_s8(low[j + 4], fifth<kBit + 2>(bits));
-      high[j + 4] = vorrq_s8(high[j + 4], fifth<kBit + 3>(bits));
+      low[j] = vorrq_s8(low[j], neon::fifth<kBit>(bits));
+      high[j] = vorrq_s8(high[j], neon::fifth<kBit + 1>(bits));
+      low[j + 4] = vorrq_s8(low[j + 4], neon::fifth<kBit + 2>(bits));
+      high[j + 4] = vorrq_s8(high[j + 4], neon::fifth<kBit + 3>(bits));
     }
   }
 };

@@ -9,7 +9,7 @@ namespace {
 namespace dotprod {
 
 struct Q4_0 {
-  using Panel = neon::PanelQ4_0<4, 0x88>;
+  using Panel = neon::PanelQ45<4, BlockQ4_0, false, false, 0x88>;
   static constexpr int kValues = Panel::kValues, kBytes = Panel::kBytes;
   static constexpr int kTile = 8;
 

@@ -24,14 +24,14 @@ void spread(const uint8_t* in, int bytes, int r, uint8_t* out, uint8_t flip = 0)
   for (int i = 0; i < bytes; ++i) out[i / Chunk * 4 * Chunk + i % Chunk] = in[i] ^ flip;
 }
 
-// scales (8 f16), nibbles (16 bytes a row) xor `Flip`: 0x88 makes them signed.
-template <int Chunk, uint8_t Flip>
-struct PanelQ4_0 {
-  using Block = BlockQ4_0;
-  static constexpr int kValues = 32, kScales = 0, kWeights = 16, kBytes = 18 * kRows;
-  static void put(const Block& b, int r, uint8_t* out) {
-    std::memcpy(out + kScales + 2 * r, &b.scale, 2);
-    spread<Chunk>(b.nibbles, 16, r, out + kWeights, Flip);
+// Nibbles (16 bytes a row) xor `Flip`: 0x88 makes those of Q4_0 signed.
+template <int Chunk, typename B, bool Min, bool Fifth, uint8_t Flip = 0>
+struct PanelQ45 : LayoutQ45<kRows, B, Min, Fifth> {
+  using Layout = LayoutQ45<kRows, B, Min, Fifth>;
+  static void put(const B& b, int r, uint8_t* out) {
+    Layout::put_scales(b, r, out);
+    if constexpr (Fifth) arrange_fifth(b.high, out + Layout::kHigh + 4 * r);
+    spread<Chunk>(b.nibbles, 16, r, out + Layout::kWeights, Flip);
   }
 };
 
@@ -43,6 +43,26 @@ struct PanelQ8_0 {
   static void put(const Block& b, int r, uint8_t* out) {
     std::memcpy(out + kScales + 2 * r, &b.scale, 2);
     spread<Chunk>(reinterpret_cast<const uint8_t*>(b.values), 32, r, out + kWeights);
+  }
+};
+
+// scales (16 runs x 8 bytes); two halves of 128 values, each: upper bits (16 bytes a row; bit `run` of byte i is of
+// value i of run `run` of the half), inverted, which makes them signs, then lower bits of two quarters (16 bytes a row
+// each; bits 2j, 2j + 1 of byte i are of value i of run j of the quarter); scale (8 f16).
+template <int Chunk>
+struct PanelQ3_K {
+  using Block = BlockQ3_K;
+  static constexpr int kValues = 256, kScales = 0, kScale = 896, kBytes = 114 * kRows;
+  static constexpr int high(int quarter) { return 128 + 384 * (quarter / 2); }
+  static constexpr int low(int quarter) { return high(quarter) + 128 * (1 + quarter % 2); }
+  static void put(const Block& b, int r, uint8_t* out) {
+    int8_t scales[16];
+    unpack_scales(b, scales);
+    for (int run = 0; run < 16; ++run) out[kScales + kRows * run + r] = static_cast<uint8_t>(scales[run]);
+    const BitsQ3_K bits(b);
+    for (int half = 0; half < 2; ++half) spread<Chunk>(bits.high[half], 16, r, out + high(2 * half), 0xff);
+    for (int quarter = 0; quarter < 4; ++quarter) spread<Chunk>(bits.low[quarter], 16, r, out + low(quarter));
+    std::memcpy(out + kScale + 2 * r, &b.scale, 2);
   }
 };
 

@@ -97,6 +97,36 @@ void advance(const uint8_t** xs) {
 // The rows' scales of one half.
 inline float32x4_t scales_of(const uint8_t* scales, int half) { return load_f16(scales + 8 * half); }
 
+// Bit `Bit` of every byte, as 16.
+template <int Bit>
+int8x16_t fifth(uint8x16_t bits) {
+  uint8x16_t moved = bits;
+  if constexpr (Bit < 4) moved = vshlq_n_u8(bits, 4 - Bit);
+  if constexpr (Bit > 4) moved = vshrq_n_u8(bits, Bit - 4);
+  return vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8(16)));
+}
+
+// The values of one run of a Q3_K panel, -4 to 3, whose bits are at those places of the bytes.
+template <int High, int Low>
+int8x16_t value_q3(uint8x16_t high, uint8x16_t low) {
+  const uint8x16_t sign = vshlq_n_u8(high, 7 - High), two = vshlq_n_u8(low, 6 - Low);
+  return vshrq_n_s8(vreinterpretq_s8_u8(vsriq_n_u8(sign, two, 1)), 5);
+}
+
+// Those of a quarter of the half at w: q[4 run + j], vector j of run `run`.
+template <typename Panel, int Quarter>
+void decode_q3(const uint8_t* w, int8x16_t* q) {
+  constexpr int kBit = 4 * (Quarter % 2);
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const uint8x16_t high = load(w + Panel::high(Quarter) + 16 * j), low = load(w + Panel::low(Quarter) + 16 * j);
+    q[j] = value_q3<kBit, 0>(high, low);
+    q[4 + j] = value_q3<kBit + 1, 2>(high, low);
+    q[8 + j] = value_q3<kBit + 2, 4>(high, low);
+    q[12 + j] = value_q3<kBit + 3, 6>(high, low);
+  }
+}
+
 // The 8-bit scales of 8 rows for one half: widened.
 template <int Half>
 int32x4_t half_of(int16x8_t all) {

@@ -28,15 +28,6 @@ struct DecodeQ4 {
   static int32x4_t add(const int16x8_t* rows) { return vpaddlq_s16(two_lanes(rows)); }
 };
 
-// Bit `Bit` of every byte, as 16.
-template <int Bit>
-int8x16_t fifth(uint8x16_t bits) {
-  uint8x16_t moved = bits;
-  if constexpr (Bit < 4) moved = vshlq_n_u8(bits, 4 - Bit);
-  if constexpr (Bit > 4) moved = vshrq_n_u8(bits, Bit - 4);
-  return vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8(16)));
-}
-
 struct DecodeQ5 {
   using Panel = PanelQ5_K<16>;
   template <int Pair, int Half>

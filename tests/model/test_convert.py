@@ -1,0 +1,114 @@
+"""Weights of types that are not computed become Q8_0 when they are loaded: the same bytes everywhere, part by part."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from halo import _native
+from halo.errors import MissingExtraError, ModelError
+from halo.model import Model, convert, open_model
+from tests.conftest import TinyModel
+from tests.tiny_gguf import K_SHAPE
+
+TOKENS = np.arange(3, 40, dtype=np.int32)
+
+
+def q8_0(model: Model, name: str) -> NDArray[np.uint8]:
+    """(rows, blocks, 34) of a tensor as the gguf package would write it."""
+    tensor = model.file.tensors[name]
+    kind = gguf.GGMLQuantizationType(tensor.type)
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    columns, rows = tensor.shape
+    data = np.frombuffer(model.file.data, np.uint8, rows * columns // block * size, tensor.offset)
+    values = gguf.quants.dequantize(data.reshape(rows, -1), kind)
+    return gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0).reshape(rows, -1, 34)
+
+
+@pytest.mark.parametrize("kind", ["IQ4_XS", "Q2_K"])
+def test_any_part_is_what_the_whole_has_there(kind: str, tiny_model: TinyModel) -> None:
+    model = open_model(tiny_model(kind, K_SHAPE))
+    name = "blk.1.ffn_down.weight"
+    whole, part = q8_0(model, name), model.converted.tensors[name]
+    for row, rows, column, columns in [(0, 512, 0, 768), (7, 3, 256, 256), (511, 1, 512, 256), (0, 2, 32, 640)]:
+        expected = whole[row : row + rows, column // 32 : (column + columns) // 32]
+        assert part(row, rows, column, columns) == expected.tobytes()
+
+
+def test_the_grid_is_that_of_the_file(tiny_model: TinyModel) -> None:
+    native, converted = (open_model(tiny_model(kind, K_SHAPE)) for kind in ("Q4_K", "IQ4_XS"))
+    assert converted.grid == native.grid
+    assert converted.types == "IQ4_XS"
+    assert not native.converted.tensors
+
+
+def test_a_shard_converts_what_it_holds_and_computes_the_same(tiny_model: TinyModel) -> None:
+    path = tiny_model("IQ4_XS", K_SHAPE)
+    whole, shard = open_model(path), open_model(path)
+    whole.native.load()
+    made: list[int] = []
+    for tensor in shard.converted.tensors.values():
+        tensor.told = made.append
+    held = _native.shard_masks(shard.native, 0, 3)
+    shard.native.load(held, output=False)
+    layers = sum(t.size for name, t in shard.converted.tensors.items() if name.startswith("blk."))
+    assert 0.3 * layers < sum(made) < 0.6 * layers
+    logits = [_native.Engine(m.native, 64).forward(0, TOKENS, True) for m in (whole, shard)]
+    assert np.array_equal(*logits)
+
+    shard.native.forget()
+    assert np.array_equal(logits[0], _native.Engine(shard.native, 64, threads=2).forward(0, TOKENS, True))
+
+
+def test_it_says_what_it_costs_and_how_far_it_is(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_model(tiny_model("IQ4_XS", K_SHAPE))
+    times, lines = iter((100.0, 101.9, 102.0, 105.0, 112.0)), list[str]()
+    monkeypatch.setattr(convert.time, "monotonic", lambda: next(times))
+    model.converted.tell(lines.append)
+    assert len(lines) == 1 and "16 tensors of the type IQ4_XS" in lines[0] and "llama-quantize" in lines[0]
+    tensor = model.converted.tensors["blk.0.ffn_up.weight"]
+    for _ in range(5):
+        tensor(0, 32, 0, 512)
+    assert [line.split(": ")[0] for line in lines[1:]] == ["converting to Q8_0"] * 2
+    open_model(tiny_model("Q4_0")).converted.tell(lines.append)
+    assert len(lines) == 3, "nothing to say of a model that is computed natively"
+
+
+def test_without_the_gguf_package_the_error_says_what_to_install(
+    tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    open_model(tiny_model("Q3_K", K_SHAPE))
+    with pytest.raises(MissingExtraError, match=r"IQ4_XS.*pip install 'halo-llm\[convert\]'.*llama-quantize"):
+        open_model(tiny_model("IQ4_XS", K_SHAPE))
+
+
+@pytest.mark.parametrize(("number", "what"), [(26, "I32"), (28, "F64"), (4, "type 4"), (200, "type 200")])
+def test_types_that_nobody_can_convert_are_named(number: int, what: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    whole = tiny_model("Q4_0").read_bytes()
+    at = whole.index(b"blk.1.ffn_up.weight") + 19 + 4 + 16
+    path = tmp_path / "odd.gguf"
+    path.write_bytes(whole[:at] + number.to_bytes(4, "little") + whole[at + 4 :])
+    with pytest.raises(ModelError, match=rf"{what} .*blk\.1\.ffn_up.*cannot convert"):
+        open_model(path)
+
+
+def test_a_truncated_file_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:
+    whole = tiny_model("IQ4_XS", K_SHAPE).read_bytes()
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(whole[:-4000])
+    with pytest.raises(ModelError, match="truncated"):
+        open_model(path)
+
+
+def test_a_user_of_the_api_is_told(tiny_model: TinyModel) -> None:
+    llama = pytest.importorskip("halo.llama")
+    lines = list[str]()
+    with llama.HaloLlama(tiny_model("IQ4_XS", K_SHAPE), n_ctx=64, log=lines.append) as model:
+        model.eval([1, 5, 7])
+    assert "IQ4_XS" in lines[0]
