@@ -73,9 +73,10 @@ SLOT = 0  # the front end holds one sequence
 
 def open_vocabulary(path: Path) -> Llama:
     """llama.cpp with the vocabulary of a model file and nothing else, for its tokenizer. Raises ModelError."""
+    from halo.model.gguf import read_gguf
     from halo.model.vocabulary import check_vocabulary
 
-    check_vocabulary(path)
+    check_vocabulary(read_gguf(path))
     try:
         with silence():
             return Llama(str(path), vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
@@ -232,7 +233,7 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
                 from halo.model.vocabulary import check_vocabulary
 
                 model = open_model(path)
-                check_vocabulary(model.path)
+                check_vocabulary(model.file)
                 model.converted.tell(log or log_to_stderr)
                 self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0

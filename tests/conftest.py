@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def plain_llama_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.llama.oracle import plain_params
 
     monkeypatch.setattr(library, "llama_model_default_params", plain_params)
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Whoever runs the tests, the test runs as somebody who may neither read nor write everything."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

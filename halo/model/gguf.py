@@ -5,6 +5,7 @@ Source: the GGUF specification (ggml repository, docs/gguf.md), versions 2 and 3
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -141,13 +142,17 @@ class _Reader:
             raise self.fail("it has an array of arrays")
         return None
 
-    def strings(self, at: int, n: int) -> list[bytes]:
-        """The strings of an array, from there on; it was read before, and so is whole."""
-        data, read, found = self.data, struct.Struct("<Q").unpack_from, []
+    def strings(self, n: int) -> list[bytes]:
+        size, at, read, found = len(self.data), self.at, struct.Struct("<Q").unpack_from, []
         for _ in range(n):
+            if at + 8 > size:
+                raise self.fail("it ends inside its header")
             start = at + 8
-            at = start + read(data, at)[0]
-            found.append(data[start:at])
+            at = start + read(self.data, at)[0]
+            found.append(self.data[start:at])
+        if at > size:
+            raise self.fail("it ends inside its header")
+        self.at = at
         return found
 
     def skip_strings(self, n: int) -> None:
@@ -172,7 +177,8 @@ def _map(path: Path) -> mmap.mmap:
                 raise ModelError(f"The model file {path} {what} a GGUF file: download or copy it again.")
             return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
-        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.") from e
+        room = " Raise the limit (ulimit -v), or take a smaller model." if e.errno == errno.ENOMEM else ""
+        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.{room}") from e
 
 
 def _read_header(reader: _Reader) -> tuple[int, int]:
@@ -252,16 +258,24 @@ class Array:
     strings: list[bytes] | None
 
 
-def read_arrays(path: Path, keys: Collection[str]) -> dict[str, Array]:
+def read_arrays(file: GgufFile, keys: Collection[str]) -> dict[str, Array]:
     """Those of these metadata arrays that the file has. Raises ModelError, as `read_gguf` does."""
-    reader = _Reader(_map(path), path)
+    reader = _Reader(file.data, file.path)
     _, n_keys = _read_header(reader)
     found: dict[str, Array] = {}
     for _ in range(n_keys):
         key, kind = reader.string(), reader.unpack("I")
+        if key not in keys or kind != _ARRAY:
+            reader.value(kind)
+            continue
         at = reader.at
-        reader.value(kind)
-        if key in keys and kind == _ARRAY:
-            of, length = struct.unpack_from("<IQ", reader.data, at)
-            found[key] = Array(length, reader.strings(at + 12, length) if of == _STRING else None)
+        of, length = reader.unpack("I"), reader.unpack("Q")
+        if of == _STRING:
+            found[key] = Array(length, reader.strings(length))
+        else:
+            reader.at = at
+            reader.array()
+            found[key] = Array(length, None)
+        if len(found) == len(keys):
+            break  # what follows, such as the merges, is long
     return found

@@ -9,16 +9,16 @@ from collections import Counter
 from pathlib import Path
 
 from halo.errors import ModelError
-from halo.model.gguf import read_arrays
+from halo.model.gguf import GgufFile, read_arrays
 
 _TOKENS = "tokenizer.ggml.tokens"
 _BESIDE = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 """One entry for each token; llama.cpp reads so many, however many there are."""
 
 
-def check_vocabulary(path: Path) -> None:
+def check_vocabulary(file: GgufFile) -> None:
     """Raises ModelError where a token is there twice, or has no score or type."""
-    arrays = read_arrays(path, (_TOKENS, *_BESIDE))
+    path, arrays = file.path, read_arrays(file, (_TOKENS, *_BESIDE))
     if _TOKENS not in arrays:
         return  # llama.cpp says that itself
     tokens = arrays[_TOKENS].strings

@@ -106,6 +106,8 @@ def _tensors(layer: LayerTable) -> dict[str, Floats]:
 def is_sidecar(path: Path) -> bool:
     """Whether the file is a sidecar, if only of another model, or what is left of one."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             return ARCHITECTURE.encode() in file.read(256)
     except OSError:
@@ -174,7 +176,12 @@ class _Reader:
         if not path.is_file():
             raise SidecarError(f"{path} is no file, and so no sidecar.")
         try:
+            with path.open("rb") as file:
+                if file.read(4) != b"GGUF":
+                    raise SidecarError(f"{path} is no GGUF file, and so no sidecar. {_AGAIN}")
             self.file: GgufFile = read_gguf(path)
+        except OSError as error:
+            raise SidecarError(f"The sidecar {path} cannot be read: {error.strerror}.") from None
         except ModelError as error:
             raise SidecarError(f"The sidecar cannot be used: {error} {_AGAIN}") from None
         if self.file.metadata.get("general.architecture") != ARCHITECTURE:

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("halo._native")
+pytest.importorskip("llama_cpp")
 
 from halo.cli.plainly import plainly
-from halo.errors import HaloError, OutputError
+from halo.errors import HaloError, OutputError, SidecarError
 from halo.model import Model, demo_model, open_model
 from halo.predictor import Text, calibrate, checkpoint
 from halo.predictor.reorder import neuron_order, write_reordered
@@ -87,7 +88,6 @@ def write_model(model: Model, out: Path) -> None:
 
 
 def write_quantised(model: Model, out: Path) -> None:
-    pytest.importorskip("llama_cpp")
     write_reordered(model, neuron_order(model, PIECES), out, kind="Q8_0")
 
 
@@ -140,12 +140,20 @@ def test_a_file_system_that_is_read_only_says_so(
         write(model, mounted("ro") / "new.gguf")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_folder_of_somebody_else_says_so(write: Callable[[Model, Path], Any], model: Model, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+def test_a_folder_of_somebody_else_says_so(write: Callable[[Model, Path], Any], model: Model, nobody: None) -> None:
     with pytest.raises(OutputError, match=r"Permission denied\. Choose a place that you may write to"):
-        write(model, tmp_path / "new.gguf")
+        write(model, Path("/etc/new.gguf"))
+
+
+def test_what_is_no_sidecar_is_neither_waited_for_nor_written_over(model: Model, tmp_path: Path) -> None:
+    pipe, text = tmp_path / "pipe", tmp_path / "text"
+    os.mkfifo(pipe)
+    text.write_text("mine")
+    for out in (pipe, text, tmp_path, Path("/dev/null")):
+        with pytest.raises(SidecarError, match="is no sidecar: it is left alone"):
+            write_sidecar(model, out)
+    assert text.read_text() == "mine"
 
 
 def test_a_calibration_that_could_not_be_written_does_not_begin(tmp_path: Path) -> None:
@@ -193,13 +201,11 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     "output, said", [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")], ids=["full", "closed"]
 )
 def test_output_that_cannot_be_written_is_an_error(number: int, output: str, said: str, commands: list[str]) -> None:
-    pytest.importorskip("llama_cpp")
     one_paragraph(shell(f"{commands[number]} {output}"), f"The output cannot be written: {said}.")
 
 
 @pytest.mark.parametrize("number", range(6))
 def test_without_standard_error_output_is_the_same(number: int, commands: list[str]) -> None:
-    pytest.importorskip("llama_cpp")
     silent = shell(f"{commands[number]} 2>&-")
     assert silent.returncode in (0, 1)  # the doctor's findings
     assert silent.stdout and "halo: " not in silent.stdout
@@ -232,14 +238,12 @@ def test_what_an_output_cannot_show_becomes_a_question_mark() -> None:
     ids=str,
 )
 def test_an_odd_environment_changes_nothing(environment: dict[str, str]) -> None:
-    pytest.importorskip("llama_cpp")
     done = shell("halo generate -p 'Es war einmal für' -n 2 --temp 0 --workers 1 --quiet", **environment)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_no_environment_at_all_and_nothing_to_write_to_change_nothing(tmp_path: Path) -> None:
     """No HOME, no PATH, no temporary folder, no /dev/shm."""
-    pytest.importorskip("llama_cpp")
     hide = "mount -t tmpfs -o ro tmpfs /tmp && mount -t tmpfs -o ro tmpfs /var/tmp && umount /dev/shm;"
     command = f"{hide} exec env -i {sys.executable} -m halo.cli generate -p Once -n 2 --workers 1 --quiet"
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
@@ -260,19 +264,16 @@ def test_no_environment_at_all_and_nothing_to_write_to_change_nothing(tmp_path: 
     ],
 )
 def test_too_little_memory_is_a_sentence(options: str, said: str) -> None:
-    pytest.importorskip("llama_cpp")
     one_paragraph(shell(f"ulimit -v 1000000; halo generate -p Once -n 2 {options}"), said)
 
 
 @pytest.mark.parametrize("files", [6, 10, 12, 16])
 def test_too_few_files_are_a_sentence(files: int) -> None:
     """With 8, Python adds noise of its own to it, from the event loop that it could not make."""
-    pytest.importorskip("llama_cpp")
     one_paragraph(shell(f"ulimit -n {files}; halo generate -p Once -n 2 --workers 2"))
 
 
 def test_a_model_that_shrinks_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
-    pytest.importorskip("llama_cpp")
     path = Path(shutil.copy(demo_model(), tmp_path / "model.gguf"))
     command = [sys.executable, "-m", "halo.cli", "generate", "-m", str(path), "-p", "Once", "-n", "-1", "-c", "4096"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -28,7 +28,9 @@ SMALL = Shape(d=32, n_layers=2, n_heads=4, n_kv_heads=2, ff=64)
 MODELS = {
     **dict.fromkeys(("F32", "F16", "Q8_0", "Q4_0"), SMALL),
     "Q45": replace(SMALL, biases=True, rope_freqs=True),
-    **dict.fromkeys(("Q3_K", "Q4_K", "Q5_K", "Q6_K"), Shape(d=256, n_layers=1, n_heads=4, n_kv_heads=2, ff=512)),
+    **dict.fromkeys(
+        ("Q2_K", "IQ4_XS", "Q3_K", "Q4_K", "Q5_K", "Q6_K"), Shape(d=256, n_layers=1, n_heads=4, n_kv_heads=2, ff=512)
+    ),
 }
 """What is damaged: small models of each kind of block."""
 FLIPS, CUTS = 1000, 200

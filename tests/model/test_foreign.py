@@ -85,10 +85,10 @@ def test_what_is_no_file_is_named_and_nothing_is_waited_for(tmp_path: Path) -> N
                 open_model(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(bytes(100))
     path.chmod(0)
+    request.getfixturevalue("nobody")
     with pytest.raises(ModelError, match="cannot be read: Permission denied"):
         open_model(path)

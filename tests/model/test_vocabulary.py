@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from halo import ModelError
+from halo.model.gguf import read_gguf
 from halo.model.vocabulary import check_vocabulary
 from tests.conftest import TinyModel
 
@@ -22,7 +23,7 @@ def shorter(whole: bytes, key: bytes) -> bytes:
 
 
 def test_a_good_one_passes(tiny_model: TinyModel) -> None:
-    check_vocabulary(tiny_model("F32"))
+    check_vocabulary(read_gguf(tiny_model("F32")))
 
 
 @pytest.mark.parametrize(
@@ -31,11 +32,14 @@ def test_a_good_one_passes(tiny_model: TinyModel) -> None:
         (lambda whole: whole.replace(b"<0x8D>", b"<0x8C>"), "the token '<0x8C>' is there twice"),
         (lambda whole: shorter(whole, b"tokenizer.ggml.scores"), "320 tokens, and 319 entries in .*scores"),
         (lambda whole: shorter(whole, b"tokenizer.ggml.token_type"), "320 tokens, and 319 entries in .*token_type"),
-        (lambda whole: whole.replace(b"tokenizer.ggml.scores", b"tokenizer.ggml.tokens"), "its tokens are no strings"),
+        (
+            lambda whole: whole.replace(b"ggml.tokens", b"ggml.others").replace(b"ggml.scores", b"ggml.tokens"),
+            "its tokens are no strings",
+        ),
     ],
 )
 def test_a_damaged_one_is_refused(damage, said: str, tiny_model: TinyModel, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(damage(tiny_model("F32").read_bytes()))
     with pytest.raises(ModelError, match=f"vocabulary of .*model.gguf is damaged: .*{said}"):
-        check_vocabulary(path)
+        check_vocabulary(read_gguf(path))

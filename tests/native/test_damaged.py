@@ -38,7 +38,7 @@ def test_damaged_files_take_little_memory(tmp_path: Path) -> None:
 def test_damaged_files_stay_within_memory(tmp_path: Path) -> None:
     pybind11 = pytest.importorskip("pybind11")
     options = [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPython_EXECUTABLE={sys.executable}"]
-    build = built("sanitized", "HALO_SANITIZE", "-DHALO_SANITIZE_MODULE=ON", *options).parent
+    build = built("sanitized", "HALO_SANITIZE", "-DHALO_SANITIZE_MODULE=ON", *options, targets=["_native"]).parent
     (module,) = build.glob("_native.*.so")
 
     def library(name: str) -> str:

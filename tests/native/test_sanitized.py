@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,15 @@ pytestmark = [
 ]
 
 
-def built(program: str, option: str, *more: str) -> Path:
-    """The program; its build is kept between runs, so that only what changed is compiled again."""
+def built(program: str, option: str, *more: str, targets: Sequence[str] = ()) -> Path:
+    """The program; its build is kept between runs, so that only what changed is compiled again.
+
+    `targets`: what is built there, by default the program.
+    """
     build = ROOT / "build" / program
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-D{option}=ON", "-DCMAKE_BUILD_TYPE=Release", *more]
-    for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
+    build_it = ["cmake", "--build", str(build), "--parallel", "2", "--target", *(targets or [program])]
+    for command in (configure, build_it):
         done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return build / program
@@ -33,7 +38,7 @@ def built(program: str, option: str, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def sanitized() -> Path:
-    return built("sanitized", "HALO_SANITIZE")
+    return built("sanitized", "HALO_SANITIZE", targets=["sanitized", "fuzz"])
 
 
 def run(*command: Path | str, isa: str = "") -> None:

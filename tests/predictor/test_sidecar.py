@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 
-from halo.errors import SidecarError
+from halo.errors import OutputError, SidecarError
 from halo.model import Model, open_model
 from halo.model.gguf_write import write_gguf
 from halo.predictor import LayerTable, Sidecar, groups_of, read_sidecar, sidecar_path, write_sidecar
@@ -172,6 +172,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path: Path) -> 
     with pytest.raises(ValueError):
         write_gguf(path, {}, {"good": np.ones(3, np.float32), "bad": np.array(["not a number"])})
     assert path.read_bytes() == before
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OutputError):
         write_gguf(path.parent / "no" / "folder.gguf", {}, {})
     assert [p.name for p in path.parent.iterdir()] == [path.name]
