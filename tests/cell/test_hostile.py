@@ -7,7 +7,7 @@ import sys
 import aiomqtt
 import numpy as np
 import pytest
-from cell_helpers import HANG_S, eventually, read_retained
+from cell_helpers import HANG_S, HERE, eventually, read_retained
 from test_documents import LEASE, LINK, PLAN, PROFILE, WORK
 
 from halo import _native
@@ -127,3 +127,47 @@ def test_a_hub_puts_back_a_lease_that_is_written_over(loop, broker, open_cell):
         return payload != b"rubbish" and decode(Lease, payload)
 
     assert eventually(lease).session == cell._session.session
+
+
+@pytest.mark.parametrize("transport", ["udp", "mqtt"])
+@pytest.mark.parametrize(
+    "way, reason",
+    [
+        ("short", "wrong shape"),
+        ("long", "wrong shape"),
+        ("nan", "not finite"),
+        ("inf", "not finite"),
+        ("version", "it speaks protocol version 9, this hub speaks 3"),
+        ("none", None),
+    ],
+)
+def test_a_worker_that_answers_badly_changes_no_result(launch, broker, path, lines, transport, way, reason):
+    if transport == "udp" and _native.sealing_unavailable() is not None:
+        pytest.skip("nothing can be sealed here")
+    bad = launch([sys.executable, str(HERE / "bad_worker.py"), way], "bad", model=path)
+    good = launch([sys.executable, "-m", "halo.cli", "worker"], "good", model=path)
+    options = {"plan": "even", "hub_share": 0.0, "n_ctx": 256, "log": lines.append, "transport": transport}
+    tokens = np.arange(3, 9, dtype=np.int32)
+    alone = _native.Engine(open_model(path).native, 256, partials="f32").forward(0, tokens, True)
+    with Cell.open(open_model(path), broker=str(broker.address), workers=2, partials="f32", **options) as cell:
+
+        def computes():
+            cell.engine.truncate(0, 0)
+            for token in range(len(tokens)):
+                logits = cell.engine.forward(0, tokens[token : token + 1], True)
+                assert np.allclose(logits[0], alone[token], atol=1e-3)
+
+        def is_told():
+            computes()
+            about = [line for line in lines if line.startswith("worker bad")]
+            return reason is None or (len(about) == 1 and reason in about[0])
+
+        eventually(is_told)
+        computes()
+        devices = {device["name"]: device for device in cell.report()["devices"]}
+        assert devices["good"]["group_results"] > devices["bad"]["group_results"] == 0
+        assert devices["bad"]["state"] == ("expelled" if reason else devices["bad"]["state"])
+    for process in (bad, good):
+        process.terminate()
+        assert process.wait(HANG_S) == 0
+        assert "Traceback" not in process.log.read_text()
