@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from cell_helpers import HANG_S, eventually, restart, retain
+from cell_helpers import HANG_S, eventually, read_retained, restart, retain
 
 from halo.cell import messages
 
@@ -268,6 +268,18 @@ def test_a_broker_that_goes_and_comes_back_costs_no_member_and_no_token(pair, br
     for worker in pair.workers.values():
         assert worker.log.read_text().count("serving session") == 1
         assert all(line.startswith("halo: ") for line in worker.log.read_text().splitlines())
+
+
+def test_a_broker_that_is_restarted_while_nothing_is_computed_is_found_by_all(pair, broker, loop, lines):
+    restart(loop, broker)
+    for worker in pair.workers.values():
+        eventually(lambda log=worker.log: "connected to the broker at" in log.read_text())
+    heard(lines, "connected to the broker at")
+    eventually(lambda: set(read_retained(loop, broker.address)) >= {"halo/halo/hub", PROFILE_A})
+    for name in ("a", "b"):
+        used = answering(pair, name)
+        eventually(lambda used=used: pair.engine.forward(0, np.zeros(1, np.int32)) is not None and used())
+    assert said(lines, "worker") == 1  # with whom it computes
 
 
 def test_a_worker_that_died_while_the_broker_was_away_has_left(pair, broker, loop, lines, generate, monkeypatch):

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import aiomqtt
 import numpy as np
 import pytest
 from cell_helpers import HANG_S, HERE, eventually, read_retained
-from test_documents import LEASE, LINK, PLAN, PROFILE, WORK
+from hypothesis import given
+from hypothesis import strategies as st
+from test_documents import LEASE, LINK, PLAN, PROFILE, WORK, documents
 
 from halo import _native
 from halo.cell import Cell
-from halo.cell.messages import Beat, Lease, Links, decode, encode
+from halo.cell.address import Address
+from halo.cell.messages import Beat, Lease, Links, Profile, decode, encode
 from halo.cell.topics import Topics
-from halo.cell.view import check_free
+from halo.cell.view import _Ear, check_free
+from halo.cli.cell_view import as_json, as_text
+from halo.cli.watch import picture
+from halo.doctor.cell import examine_cell
 from halo.model import open_model
 
 TOPICS = Topics("halo")
+ADDRESS = Address("pi1", 1883)
 SESSION = "f" * 16
 DOCUMENTS = (LEASE, PROFILE, PLAN, Beat(session=SESSION), Links(session=SESSION, links=[LINK], work=[WORK]))
 HEADER = b"HALO\x03\x02" + bytes(58)
@@ -107,6 +115,21 @@ def test_rubbish_on_every_topic_changes_nothing(launch, broker, loop, path, line
     worker.terminate()
     assert worker.wait(HANG_S) == 0
     assert not {TOPICS.lease, TOPICS.profile("a")} & set(read_retained(loop, broker.address))
+
+
+@given(st.lists(documents(), max_size=6))
+def test_whatever_is_let_in_can_be_shown(drawn):
+    ear = _Ear(TOPICS)
+    own = {Lease: TOPICS.lease, Profile: TOPICS.profile("pi2"), Links: TOPICS.links, Beat: TOPICS.beat}
+    for document in (LEASE, PROFILE, Links(session=LEASE.session, links=[LINK], work=[WORK])):
+        ear.hear(own[type(document)], encode(document), False)
+    for document, payload in drawn:
+        ear.hear(own.get(type(document), TOPICS.plan), payload, False)
+    ear.look_at_clock(True)
+    assert json.dumps(as_json("halo", ear.view))
+    shown = [as_text("halo", ADDRESS, ear.view), *picture("halo", ADDRESS, ear.view, 80)]
+    shown += [f"{finding.measured} {finding.mend}" for finding in examine_cell(ear.view)]
+    assert all(c == "\n" or c.isprintable() for c in "".join(shown) if ord(c) < 0xA0)
 
 
 def test_what_is_retained_is_no_sign_of_life(loop, broker):
