@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from halo.cell.address import Address
@@ -61,7 +62,7 @@ class Mosquitto:
             child = _spawn_mosquitto(program, port, host)
             if await _listens(host, port, child):
                 return cls(child, Address(host, port))
-            words = child.last_words(2)
+            words = child.last_words(1)
             child.terminate()
             await child.gone(1)
         raise BrokerError(
@@ -82,6 +83,7 @@ def _spawn_mosquitto(program: str, port: int, host: str = _LOOPBACK) -> Child:
         "set_tcp_nodelay true",
         "log_dest stderr",
         "log_type error",
+        "log_timestamp false",
     ]
     if os.geteuid() == 0:
         settings.append("user root")  # a change of user would also clear the signal below
@@ -173,6 +175,7 @@ def free_port(host: str = _LOOPBACK) -> int:
 
 
 async def _listens(host: str, port: int, child: Child) -> bool:
+    """Whether the child does; another program may have taken the port meanwhile, and the child be about to say so."""
     deadline = time.monotonic() + _START_S
     while child.exit_code is None and time.monotonic() < deadline:
         try:
@@ -181,5 +184,18 @@ async def _listens(host: str, port: int, child: Child) -> bool:
             await asyncio.sleep(0.01)
             continue
         writer.close()
-        return child.exit_code is None
+        if _holds(child.pid, port):
+            return child.exit_code is None
+        await asyncio.sleep(0.01)
     return False
+
+
+def _holds(pid: int, port: int) -> bool:
+    """Whether a listening socket at this port is the process's; True where the system does not tell."""
+    process = Path("/proc") / str(pid)
+    try:
+        table = [line.split() for name in ("tcp", "tcp6") for line in (process / "net" / name).read_text().splitlines()]
+        listening = {f"socket:[{row[9]}]" for row in table if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+        return not listening.isdisjoint(str(fd.readlink()) for fd in (process / "fd").iterdir())
+    except (OSError, IndexError):
+        return True

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from halo.cell.connection import Connection
-from halo.cell.messages import BadDocument, Beat, Lease, decode, encode
+from halo.cell.messages import BadDocument, Beat, Lease, OtherProtocol, decode, encode
 from halo.cell.topics import Topics
 from halo.cell.view import already_led
 from halo.errors import CellError
@@ -27,6 +27,8 @@ class LeaseHolder:
         self._standing = False
         """The broker has shown us our own lease since we connected."""
         self._shown = asyncio.Event()
+        self._spoilt = False
+        """Somebody has written over our lease, and has no lease there."""
 
     @property
     def lease(self) -> Lease | None:
@@ -58,9 +60,12 @@ class LeaseHolder:
             await connection.publish(self._topics.lease, b"", retain=True)
 
     def beat(self, connection: Connection) -> None:
-        """Say that we are alive."""
+        """Say that we are alive; and say our lease again where somebody has written over it, for who comes later."""
         if (lease := self.lease) is not None:
             connection.send(self._topics.beat, encode(Beat(session=lease.session)))
+            if self._spoilt:
+                self._spoilt = False
+                connection.send(self._topics.lease, encode(lease), retain=True)
 
     def hear(self, connection: Connection, payload: bytes, retained: bool) -> None:
         """What stands on the lease's topic."""
@@ -71,8 +76,9 @@ class LeaseHolder:
             return
         try:
             lease = decode(Lease, payload)
-        except BadDocument:
+        except BadDocument as error:
             self.ignored += 1
+            self._spoilt = not isinstance(error, OtherProtocol)  # with a hub of another version we do not quarrel
             return
         if lease.session == own.session:
             self._standing = True

@@ -129,6 +129,8 @@ class Members:
     def miss(self, name: str) -> None:
         """This device's profile was cleared, and has not come back."""
         member = self._members.get(name)
+        if self._roster.is_doubted(name):  # who is still there will be heard of, or missed with the others
+            return
         if self._begun and member is not None and member.here and name not in self._roster.profiles:
             self._leave(member, _CONNECTION_ENDED)
             self._fill()

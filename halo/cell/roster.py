@@ -59,7 +59,11 @@ class Roster:
 
     def doubt(self) -> None:
         """We were cut off from the broker: whoever is still there will be heard of again."""
-        self._doubted = set(self.profiles)
+        self._doubted |= set(self.profiles)
+
+    def is_doubted(self, name: str) -> bool:
+        """Whether it may yet find the broker again, as we have; what is cleared meanwhile, late wills clear."""
+        return name in self._doubted
 
     def settle_doubts(self) -> None:
         """Forget the devices of which nothing has been heard since `doubt`."""

@@ -124,6 +124,8 @@ class _Ear:
         view, now = self.view, time.monotonic()
         if topic == self.topics.lease:
             _hear_lease(view, payload)
+        elif retained and topic in (self.topics.beat, self.topics.links):
+            pass  # nobody retains these: it is no sign of life
         elif topic == self.topics.beat:
             if _beats(view, payload):
                 self._beat_at = now

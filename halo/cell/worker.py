@@ -326,7 +326,8 @@ class WorkerService:
             return
         incarnation = ""
         with contextlib.suppress(BadDocument):
-            incarnation = decode(Profile, payload).incarnation if payload else ""
+            profile = decode(Profile, payload) if payload else None
+            incarnation = profile.incarnation if profile is not None and profile.name == self.name else ""
         if incarnation == self._profile.incarnation:
             self._heard_myself.set()
         elif incarnation and (retained or not self._heard_myself.is_set()):

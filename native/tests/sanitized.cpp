@@ -46,7 +46,7 @@ void messages() {
     PartialView partial;
     int version;
     read_header(bytes.get(), size, &header);
-    other_version(bytes.get(), size, &version);
+    other_version(bytes.get(), size, 0, &version);
     decode_request(bytes.get(), size, &request);
     decode_partial(bytes.get(), size, &partial);
   }

@@ -1,6 +1,7 @@
 // Encoding and decoding of messages; nothing is trusted before its size is known to be right.
 #include "wire/message.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "wire/values.h"
@@ -52,8 +53,10 @@ bool read_header(const uint8_t* data, size_t size, Header* header) {
   return true;
 }
 
-bool other_version(const uint8_t* data, size_t size, int* version) {
+bool other_version(const uint8_t* data, size_t size, uint64_t session, int* version) {
   if (!is_message(data, size) || data[4] == kProtocol) return false;
+  // The session has its place in every version: what is of none is rubbish that anybody may have sent.
+  if (std::memcmp(data + offsetof(Header, session), &session, sizeof session) != 0) return false;
   *version = data[4];
   return true;
 }

@@ -67,8 +67,8 @@ size_t bytes_per_value(PartialFormat format);
 
 // Reads the header of any message; false where it is not one of this protocol's version.
 bool read_header(const uint8_t* data, size_t size, Header* header);
-// True where `data` holds a message of this protocol with another version; `version` tells which.
-bool other_version(const uint8_t* data, size_t size, int* version);
+// True where `data` holds a message of this protocol, and of that session, with another version; `version` tells which.
+bool other_version(const uint8_t* data, size_t size, uint64_t session, int* version);
 
 // A request for rows first .. first + rows - 1 of `input`.
 Bytes encode_request(Header header, const SyncInput& input, Type input_format, int first, int rows, int d);

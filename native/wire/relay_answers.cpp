@@ -67,7 +67,7 @@ bool Relay::deliver_to(const MemberPtr& member, Bytes message, bool sealed) {
   ++member->counters.messages_received;
   member->counters.bytes_received += message.size();
   int version;
-  if (other_version(message.data(), message.size(), &version)) {
+  if (other_version(message.data(), message.size(), session_, &version)) {
     ++counters_.bad_messages;
     expel(*member, "it speaks protocol version " + std::to_string(version) + ", this hub speaks " +
                        std::to_string(kProtocol) + ": install the same HALO on both");

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 import threading
 import time
@@ -118,6 +120,63 @@ def test_a_worker_without_the_hubs_split_model_is_told_to_copy_all_parts(
     eventually(lambda: "a" in view().roster.profiles)
     with pytest.raises(CellError, match=r"copies of all parts of the hub's model: halo worker -m m-00001-of-00003"):
         open_cell(broker=str(broker.address), workers=1, model=Model(split))
+
+
+OLD = b'{"protocol":2,"halo":"0.0.9","hub":"pi1","name":"old"}'
+OLDER = r"it speaks protocol 2 \(halo 0\.0\.9\), this device 3 \(halo .*\): update HALO there"
+
+
+def test_mixed_versions_are_named_on_both_sides(open_cell, start_worker, broker, loop):
+    retain(loop, broker.address, "halo/halo/hub", OLD)
+    worker = start_worker("a")
+    eventually(lambda: re.search(f"the hub pi1 of this cell is not served: {OLDER}", worker.log.read_text()))
+    retain(loop, broker.address, "halo/halo/device/old/profile", OLD)
+    with pytest.raises(CellError, match=rf"Only 1 of 2 workers are ready \(a\) .* old: {OLDER}"):
+        open_cell(broker=str(broker.address), workers=2)  # the old hub has no heartbeat any more
+    assert worker.poll() is None
+
+
+def test_a_hub_of_another_version_that_lives_keeps_its_cell(open_cell, broker, loop):
+    retain(loop, broker.address, "halo/halo/hub", OLD)
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(0.3):
+            publish(loop, broker.address, "halo/halo/hub/beat", b'{"protocol":2,"session":"?"}')
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(CellError, match=f"has a hub of another version: pi1: {OLDER}.*--cell NAME"):
+            open_cell(broker=str(broker.address), workers=0)
+    finally:
+        stop.set()
+        beating.join()
+
+
+def test_a_worker_with_another_model_is_done_without_where_nobody_counts_them(
+    open_cell, start_worker, broker, tmp_path, lines, view
+):
+    other = tmp_path / "other.gguf"
+    other.write_text("another model")
+    start_worker("a")
+    start_worker("b", model=other)
+    eventually(lambda: {"a", "b"} <= set(view().roster.profiles))
+    cell = open_cell(broker=str(broker.address))
+    forward(cell)
+    assert cell.report()["workers"] == 1
+    assert any("worker b does not take part: it has another model: other" in line for line in lines)
+
+
+@pytest.mark.parametrize("built_in", [False, True])
+def test_a_port_that_another_program_takes_is_told(open_cell, monkeypatch, built_in):
+    if built_in:
+        monkeypatch.setattr("halo.cell.broker.find_mosquitto", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr("halo.cell.broker.free_port", lambda host="": taken.getsockname()[1])
+        with pytest.raises(BrokerError, match=r"does not start: .*(Address already in use|address already in use)"):
+            open_cell(workers=1)
+    assert children(os.getpid()) == []
 
 
 def test_a_local_worker_that_cannot_start_says_why(open_cell):

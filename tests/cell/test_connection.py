@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -44,6 +45,30 @@ def test_it_speaks_the_newest_version_that_the_broker_has(loop, broker, version)
         assert heard == [("halo/x", b"hello", False)]
 
     in_loop(loop, broker.address, body)
+
+
+@pytest.mark.parametrize("refusal", [b"\x20\x03\0\x84\0", b"\x20\x02\0\x01"], ids=["by MQTT 5", "by MQTT 3.1.1"])
+def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(loop, refusal):
+    versions = []
+
+    async def serve(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            connect = await reader.readexactly(9)
+            versions.append(connect[8])
+            writer.write(refusal if connect[8] == 5 else b"\x20\x02\0\0")
+            if connect[8] == 4:
+                await reader.read()
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        connection = Connection(Address("127.0.0.1", server.sockets[0].getsockname()[1]), "test", print)
+        async with running(connection.run()):
+            await connection.wait_up()
+        server.close()
+
+    loop.run(work(), HANG_S)
+    assert versions == [5, 4]
 
 
 def test_small_messages_are_sent_at_once(loop, broker):

@@ -121,19 +121,27 @@ def test_garbage_is_a_bad_document_and_nothing_worse(payload):
             decode(kind, payload)
 
 
-@given(st.sampled_from(DOCUMENTS), st.data())
-def test_wrong_values_anywhere_make_a_bad_document_and_nothing_worse(document, data):
+@st.composite
+def documents(draw):
+    """One of the documents, and its JSON with some values replaced by any others."""
+    document = draw(st.sampled_from(DOCUMENTS))
     fields = msgspec.to_builtins(document)
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(1, 3))):
         place = fields
         while True:  # somewhere in there
-            key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-            if not (place[key] and isinstance(place[key], dict | list) and data.draw(st.booleans())):
+            key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            if not (place[key] and isinstance(place[key], dict | list) and draw(st.booleans())):
                 break
             place = place[key]
-        place[key] = data.draw(JSON)
+        place[key] = draw(JSON | st.sampled_from([0, 1, 2**31 - 1, 2**53, 1e308, "pi2", "f" * 16, "ready", "udp"]))
+    return document, json.dumps(fields).encode()
+
+
+@given(documents())
+def test_wrong_values_anywhere_make_a_bad_document_and_nothing_worse(drawn):
+    document, payload = drawn
     try:
-        accepted = decode(type(document), json.dumps(fields).encode())
+        accepted = decode(type(document), payload)
     except BadDocument:
         return
     assert encode(accepted)  # whatever is let in is a document
@@ -238,6 +246,15 @@ def test_broker_urls(text, shown, user, password):
     address = Address.parse(text)
     assert (str(address), address.user, address.password) == (shown, user, password)
     assert "p@ss" not in repr(address)
+
+
+@given(st.text(max_size=40) | st.text("mqts:/@[]%0123.#? \n\u0663", max_size=20))
+def test_any_text_is_an_address_or_a_broker_error(text):
+    try:
+        address = Address.parse(text)
+    except BrokerError:
+        return
+    assert address.host and 0 < address.port < 65536 and not any(c.isspace() for c in address.host)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 
 import numpy as np
 import pytest
-from cell_helpers import HANG_S, eventually, restart, retain
+from cell_helpers import HANG_S, eventually, read_retained, restart, retain
 
 from halo.cell import messages
 
@@ -70,6 +71,17 @@ def said(lines, text):
 
 def heard(lines, text):
     eventually(lambda: said(lines, text))
+
+
+def silent(lines):
+    """Who does not answer, by what has been said last."""
+    names = set()
+    for line in lines:
+        if found := re.match(r"workers? (.*) (?:do|does) not answer: ", line):
+            names |= set(found[1].split(", "))
+        elif found := re.match(r"workers? (.*) (?:is|are) back after ", line):
+            names -= set(found[1].split(", "))
+    return names
 
 
 def answering(cell, name):
@@ -239,8 +251,7 @@ def test_a_broker_that_goes_and_comes_back_costs_no_member_and_no_token(pair, br
     text = generate(pair)
     os.kill(broker.child.pid, number)
     heard(lines, "lost the broker")
-    both = "do not answer: the hub computes their groups; they are used again as soon as they answer"
-    eventually(lambda: said(lines, both) or said(lines, "does not answer") == 2)  # one line, or one each
+    eventually(lambda: silent(lines) == {"a", "b"})
     text.goes_on()
     assert pair.report()["workers"] == 2
     if number == signal.SIGKILL:
@@ -248,7 +259,7 @@ def test_a_broker_that_goes_and_comes_back_costs_no_member_and_no_token(pair, br
     else:
         os.kill(broker.child.pid, signal.SIGCONT)
     heard(lines, "connected to the broker at")
-    eventually(lambda: all(name in "".join(lines[-2:]) for name in ("back after", "a", "b")))
+    eventually(lambda: not silent(lines))
     eventually(answering(pair, "a"))
     eventually(answering(pair, "b"))
     text.goes_on()
@@ -257,6 +268,18 @@ def test_a_broker_that_goes_and_comes_back_costs_no_member_and_no_token(pair, br
     for worker in pair.workers.values():
         assert worker.log.read_text().count("serving session") == 1
         assert all(line.startswith("halo: ") for line in worker.log.read_text().splitlines())
+
+
+def test_a_broker_that_is_restarted_while_nothing_is_computed_is_found_by_all(pair, broker, loop, lines):
+    restart(loop, broker)
+    for worker in pair.workers.values():
+        eventually(lambda log=worker.log: "connected to the broker at" in log.read_text())
+    heard(lines, "connected to the broker at")
+    eventually(lambda: set(read_retained(loop, broker.address)) >= {"halo/halo/hub", PROFILE_A})
+    for name in ("a", "b"):
+        used = answering(pair, name)
+        eventually(lambda used=used: pair.engine.forward(0, np.zeros(1, np.int32)) is not None and used())
+    assert said(lines, "worker") == 1  # with whom it computes
 
 
 def test_a_worker_that_died_while_the_broker_was_away_has_left(pair, broker, loop, lines, generate, monkeypatch):

@@ -299,6 +299,25 @@ def test_after_an_outage_those_have_left_of_whom_neither_broker_nor_datagrams_te
     ]
 
 
+def test_after_an_outage_late_wills_miss_nobody_who_comes_back():
+    """A broker that hung sends the wills of connections that it takes for dead, before their devices have found it."""
+    case = Case().begin("a", "b")
+    case.roster.doubt()
+    for name in ("a", "b"):
+        case.vanishes(name)
+    case.turns("a", "away")
+    case.poll(2)
+    case.says("b")
+    assert case.members.names() == ["a", "b"] and "has left" not in "".join(case.lines)
+    case.roster.doubt()  # once more, before that has been settled
+    case.poll(2)
+    assert case.members.names() == ["a", "b"]
+    case.says("b")
+    case.roster.settle_doubts()
+    case.members.miss_silent_ones()
+    assert case.members.names() == ["b"]
+
+
 def test_who_comes_too_often_waits():
     case = Case().begin("a", "b")
     joined = 0

@@ -107,20 +107,30 @@ def test_while_it_generates(generate, number):
     assert all(map(gone, started))
 
 
-def test_when_its_terminal_is_closed(generate):
+@pytest.mark.parametrize(
+    "command, words, code",
+    [(None, "Once upon", 129), (["worker", "-m"], "is in the cell", 0), (["devices", "--watch"], "no workers", 129)],
+)
+def test_when_its_terminal_is_closed(generate, broker, command, words, code):
+    model = generate[generate.index("-m", 3) + 1]
+    if command is None:
+        whole = [*generate, *LOCAL]
+    else:
+        whole = [*HALO, *command, *([model] if command[-1] == "-m" else []), "--broker", str(broker.address)]
     ours, terminal = os.openpty()
     streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
     # The terminal's own process group, which is sent SIGHUP when it goes.
     lead = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    process = begin(sys.executable, "-c", lead, *generate, *LOCAL, **streams, start_new_session=True)
+    process = begin(sys.executable, "-c", lead, *whole, **streams, start_new_session=True)
     os.close(terminal)
     shown = b""
-    while b"Once upon" not in shown:
+    while words.encode() not in shown:
         shown += os.read(ours, 4096)
     started = children(process)
     os.close(ours)
-    assert process.wait(_HANG_S) == 128 + signal.SIGHUP
-    assert len(started) == 3 and all(map(gone, started))
+    assert process.wait(_HANG_S) == code
+    assert len(started) == (3 if command is None else 0) and all(map(gone, started))
+    assert not broker.view().roster.profiles
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

@@ -291,7 +291,9 @@ def test_who_lies_about_its_cache_again_and_again_is_expelled(model: Model) -> N
 
 def test_another_protocol_version_is_named(model: Model) -> None:
     cell = LocalCell(model, 1)
-    cell.relay.deliver(0, b"HALO" + bytes([9]) + bytes(59))
+    cell.relay.deliver(0, b"HALO" + bytes([9]) + bytes(59))  # of no session: anybody may have sent it
+    assert state(cell)[0] == "stable"
+    cell.relay.deliver(0, b"HALO" + bytes([9, 2, 0, 0]) + cell.session.to_bytes(8, "little") + bytes(48))
     assert state(cell)[0] == "expelled"
     assert "version 9" in state(cell)[1]
     assert np.array_equal(cell.engine.forward(0, TOKENS[:1]), alone(model, TOKENS[:1]))

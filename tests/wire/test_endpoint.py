@@ -19,6 +19,7 @@ from halo import _native
 from halo.model import Model, open_model
 from tests.conftest import TinyModel
 from tests.native.in_process import alone
+from tests.wire.bad_end import NAN, BadEnd, Tamper
 from tests.wire.datagram_cell import CIPHER, SESSION, DatagramCell, eventually
 
 pytestmark = pytest.mark.skipif(_native.sealing_unavailable() is not None, reason=str(_native.sealing_unavailable()))
@@ -183,27 +184,17 @@ def test_a_worker_of_another_session_is_not_heard(model: Model) -> None:
 
 # ---- workers that seal well, and answer badly
 
-Tamper = Callable[[bytes], bytes | None]
-
 
 class BadWorker:
     """Speaks the protocol as a worker does, and sends `tamper` of each answer."""
 
     def __init__(self, model: Model, tamper: Tamper) -> None:
         self._hub = _native.KeyPair()
-        secret = random.Random(3).randbytes(32)
-        keys = _native.derive_keys(secret, self._hub.public, SESSION, "bad")
-        self._channel = _native.Channel(
-            keys["channel"], 1, keys["to_hub"], keys["iv_to_hub"], keys["to_worker"], keys["iv_to_worker"]
-        )
-        self._worker = _native.Worker(model.native)
-        self._worker.open(SESSION, 64, 1)
-        self._tamper = tamper
-        self._socket = _socket()
-        self._offer = (_native.open_key_of(secret), "bad", CIPHER, [self._socket.getsockname()])
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._now = 1_000_000
+        worker = _native.Worker(model.native)
+        worker.open(SESSION, 64, 1)
+        self._end = BadEnd(worker, tamper)
+        self._secret = random.Random(3).randbytes(32)
+        self._offer = (_native.open_key_of(self._secret), "bad", CIPHER, [("127.0.0.1", self._end.port)])
 
     def engine(self, model: Model, partials: str, *, stand_ins: bool = False) -> tuple[_native.Engine, _native.Relay]:
         """A hub that this one works for."""
@@ -216,31 +207,11 @@ class BadWorker:
         return engine, relay
 
     def __enter__(self) -> BadWorker:
-        self._thread.start()
+        self._end.serve(self._secret, self._hub.public, SESSION, "bad")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        hub = None
-        while not self._stop.is_set():
-            self._now += 1000
-            out = self._channel.work(self._now)
-            if select.select([self._socket], [], [], 0.001)[0]:
-                datagram, hub = self._socket.recvfrom(2048)
-                for message in self._channel.receive(datagram, self._now)[0]:
-                    answer = self._answer(message)
-                    out += self._channel.send(answer, self._now) if answer is not None else []
-            for datagram in out if hub else []:
-                self._socket.sendto(datagram, hub)
-
-    def _answer(self, message: bytes) -> bytes | None:
-        verdict, answer = self._worker.accept(message)
-        answer = self._worker.compute(message) if verdict == "compute" else answer
-        return self._tamper(answer) if answer else None
+        self._end.close()
 
 
 def _at(offset: int, value: bytes) -> Tamper:
@@ -253,9 +224,6 @@ def _of_other_width(answer: bytes) -> bytes:
     payload = rows * d // 2 * 4
     whole = answer[: len(answer) - payload]
     return whole[:48] + struct.pack("<I", d // 2) + whole[52:56] + struct.pack("<I", payload) + whole[60:]
-
-
-NAN = struct.pack("<f", float("nan"))
 
 
 @pytest.mark.parametrize(
