@@ -24,7 +24,12 @@ NEEDED = "apt-get install gcc g++-aarch64-linux-gnu qemu-user llvm-19"
 PACKAGE = "llama-cpp-python==0.3.36"
 # As in CMakeLists.txt.
 KERNEL_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-BLOCKS = {"Q4_0": (32, 18), "Q8_0": (32, 34), "Q4_K": (256, 144), "Q6_K": (256, 210)}  # values, bytes
+# Values and bytes of a block, and whether llama.cpp has repacked kernels.
+BLOCKS = {
+    "Q4_0": (32, 18, True), "Q4_1": (32, 20, False), "Q5_0": (32, 22, False), "Q5_1": (32, 24, False),
+    "IQ4_NL": (32, 18, True), "Q8_0": (32, 34, True),
+    "Q3_K": (256, 110, False), "Q4_K": (256, 144, True), "Q6_K": (256, 210, True),
+}  # fmt: skip
 COLUMNS = 2048
 
 
@@ -101,7 +106,7 @@ def build_llama(work: Path, core: Core) -> None:
 
 def measure(work: Path, core: Core, program: list[str], kind: str, rows: int, t: int) -> Figures:
     """One product of `rows` rows of weights with `t` rows of activations."""
-    values, size = BLOCKS[kind]
+    values, size, _ = BLOCKS[kind]
     count, trace = work / "count", work / "trace"
     plugin = f"{work / 'libtrace.so'},count={count},trace={trace}"
     emulator = ["qemu-aarch64", "-cpu", core.emulated, "-plugin", plugin]
@@ -120,7 +125,7 @@ def compare(work: Path, core: Core, kind: str, t: int) -> tuple[Figures, Figures
     ours = measure(work, core, ["halo", core.variant], kind, rows, t)
     theirs = {
         form: measure(work, core, [f"llama-{core.variant}", form], kind, rows, t)
-        for form in (["plain", "repacked"] if core.repacks else ["plain"])
+        for form in (["plain", "repacked"] if core.repacks and BLOCKS[kind][2] else ["plain"])
     }
     instructions = min(f.instructions for f in theirs.values())
     best = min(theirs, key=lambda form: theirs[form].cycles)

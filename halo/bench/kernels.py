@@ -24,7 +24,8 @@ DRAM_BYTES = 256 << 20  # cycled through, so that no cache holds what comes next
 
 # The types that are measured, and where the f16 scales of a block are.
 SCALES: dict[str, tuple[int, ...]] = {
-    "Q4_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "F16": (0,),
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "IQ4_NL": (0,), "Q8_0": (0,),
+    "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "F16": (0,),
 }  # fmt: skip
 
 
@@ -189,13 +190,13 @@ def bench_kernels(
 def print_kernels(report: Report) -> None:
     """The report as a table."""
     print(f"kernels: {report['isa']}; one thread reads {report['bandwidth_gb_s']} GB/s from memory")
-    print(f"{'type':<6}{'case':<8}{'GB/s':>8}{'GFLOP/s':>10}{'llama.cpp GB/s':>16}{'ratio':>8}  llama.cpp's best")
+    print(f"{'type':<8}{'case':<8}{'GB/s':>8}{'GFLOP/s':>10}{'llama.cpp GB/s':>16}{'ratio':>8}  llama.cpp's best")
     for f in report["kernels"]:
         theirs = "-" if f["llama_cpp_gb_s"] is None else f"{f['llama_cpp_gb_s']:.1f}"
         ratio = "-" if f["ratio"] is None else f"{f['ratio']:.2f}"
         best = f["llama_cpp_best"] or ""
-        print(f"{f['type']:<6}{f['case']:<8}{f['gb_s']:>8.1f}{f['gflop_s']:>10.0f}{theirs:>16}{ratio:>8}  {best}")
+        print(f"{f['type']:<8}{f['case']:<8}{f['gb_s']:>8.1f}{f['gflop_s']:>10.0f}{theirs:>16}{ratio:>8}  {best}")
     print("relative error against exactly dequantised weights, and llama.cpp's")
     for e in report["errors"]:
         theirs = "-" if e["llama_cpp_error"] is None else f"{e['llama_cpp_error']:.2e}"
-        print(f"{e['type']:<6}{e['error']:>10.2e}{theirs:>10}")
+        print(f"{e['type']:<8}{e['error']:>10.2e}{theirs:>10}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from halo.model.convert import conversion
 from halo.model.gguf import GgufFile
 from halo.model.split import read_parts, stem
 
@@ -21,6 +22,7 @@ class ModelFile:
     name: str
     identity: str
     size: int
+    """Of the file, with what is converted as it will be."""
     n_ctx: int
     cache_bytes: int
 
@@ -35,7 +37,8 @@ def read_model(path: Path) -> ModelFile:
     file = read_parts(path)
     n_ctx = _count(file, "context_length", 2048)
     name = file.metadata.get("general.name")
-    return ModelFile(path, str(name or stem(path)), file.identity, file.total_size, n_ctx, n_ctx * _per_position(file))
+    size = file.total_size + conversion(file).growth
+    return ModelFile(path, str(name or stem(path)), file.identity, size, n_ctx, n_ctx * _per_position(file))
 
 
 def _per_position(file: GgufFile) -> int:

@@ -93,6 +93,11 @@ class Conversion:
         """(type, rows, columns, offset) as they are computed; nothing lies at the offset."""
         return {name: (_Q8_0, t.rows, t.columns, 0) for name, t in self.tensors.items()}
 
+    @property
+    def growth(self) -> int:
+        """Bytes of memory beyond those of the file, where all is held."""
+        return sum(t.size - t.file_size for t in self.tensors.values())
+
     def tell(self, log: Callable[[str], None]) -> None:
         """Say what it costs, now; and, where it takes longer than two seconds, how far it is."""
         if self.tensors:

@@ -152,7 +152,9 @@ void bind_datagrams(py::module_& m) {
           "check",
           [](const KeyPair& k, const py::bytes& peer) { link_setup(k, peer, 0, "", "chacha20-poly1305", true); },
           py::arg("peer"), "Raises where no keys can be agreed on with the owner of this public key.");
-  py::class_<DatagramWorker>(m, "DatagramWorker", "A worker's datagrams: a socket and two threads.")
+  // Its end waits for a thread that may be waiting for the GIL: to convert weights.
+  py::class_<DatagramWorker>(m, "DatagramWorker", "A worker's datagrams: a socket and two threads.",
+                             py::release_gil_before_calling_cpp_dtor())
       .def(py::init([](std::shared_ptr<Worker> worker, int port) {
              if (port < 0 || port > 65535) throw std::invalid_argument("port must be 0 to 65535");
              return std::make_unique<DatagramWorker>(std::move(worker), port);

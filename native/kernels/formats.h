@@ -197,18 +197,21 @@ static inline void unpack_scales(const BlockQ3_K& b, int8_t* scales) {
 
 // The 256 unsigned 3-bit values of a Q3_K block, in order.
 static inline void unpack_q3(const BlockQ3_K& b, uint8_t* q) {
-  for (int i = 0; i < 256; ++i) {
-    const int half = i / 128, j = i / 32 % 4, l = i % 32;
-    q[i] = static_cast<uint8_t>((b.low[32 * half + l] >> (2 * j) & 3) | (b.high[l] >> (4 * half + j) & 1) << 2);
+  for (int run = 0; run < 8; ++run, q += 32) {  // of 32
+    const uint8_t* low = b.low + 32 * (run / 4);
+    for (int i = 0; i < 32; ++i) {
+      q[i] = static_cast<uint8_t>((low[i] >> (run % 4 * 2) & 3) | (b.high[i] >> run & 1) << 2);
+    }
   }
 }
 
 // The 32 unsigned 5-bit values of a Q5_0 or Q5_1 block, in order; 4-bit ones of Q4_0 or Q4_1 without `high`.
 static inline void unpack_q45(const uint8_t* nibbles, const uint8_t* high, uint8_t* q) {
-  for (int i = 0; i < 32; ++i) {
-    q[i] = nibbles[i % 16] >> (i / 16 * 4) & 15;
-    if (high != nullptr) q[i] |= static_cast<uint8_t>((high[i / 8] >> (i % 8) & 1) << 4);
+  for (int i = 0; i < 16; ++i) {
+    q[i] = nibbles[i] & 15;
+    q[i + 16] = nibbles[i] >> 4;
   }
+  for (int i = 0; high != nullptr && i < 32; ++i) q[i] |= static_cast<uint8_t>((high[i / 8] >> (i % 8) & 1) << 4);
 }
 
 // The 256 unsigned 6-bit values of a Q6_K block, in order.

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from halo import _native
+from halo.doctor.models import read_model
 from halo.errors import MissingExtraError, ModelError
 from halo.model import Model, convert, open_model
 from tests.conftest import TinyModel
@@ -45,6 +46,7 @@ def test_the_grid_is_that_of_the_file(tiny_model: TinyModel) -> None:
     assert converted.grid == native.grid
     assert converted.types == "IQ4_XS"
     assert not native.converted.tensors
+    assert read_model(converted.path).size == converted.file.size + converted.converted.growth > 1.5 * native.file.size
 
 
 def test_a_shard_converts_what_it_holds_and_computes_the_same(tiny_model: TinyModel) -> None:
