@@ -9,6 +9,7 @@ import socket
 import subprocess
 from types import SimpleNamespace
 
+import aiomqtt
 import pytest
 from cell_helpers import HANG_S, eventually, listens
 
@@ -139,6 +140,14 @@ def test_an_access_list_in_the_way_ends_hub_and_worker(open_cell, brokers, start
     text = worker.log.read_text()
     assert f"{wanted} halo/halo/device/a/profile" in text
     assert "Traceback" not in text and "is in the cell" not in text
+
+
+@pytest.mark.parametrize("user", ["blind", "mute"])
+def test_in_mqtt_3_1_1_an_access_list_is_noticed_by_what_does_not_come(open_cell, brokers, monkeypatch, user):
+    monkeypatch.setattr("halo.cell.connection.RETURNS_S", 0.5)
+    monkeypatch.setattr("halo.cell.connection._NEWEST", aiomqtt.ProtocolVersion.V311)
+    with pytest.raises(BrokerError, match=f"nothing comes back of what we publish at halo/halo/hub.*'{user}'"):
+        open_cell(broker=f"mqtt://{user}:secret@localhost:{brokers.port['login']}")
 
 
 def test_a_subscription_that_is_refused_is_told(loop):
