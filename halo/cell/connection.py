@@ -159,11 +159,16 @@ class Connection:
                 raise Denied(self.address, f"nothing comes back of what we publish at {topic}") from None
 
     async def subscribe(self, topic: str, qos: int) -> None:
-        """Subscribe now (if connected) and after every reconnection."""
+        """Subscribe now (if connected) and after every reconnection; BrokerError if the broker refuses the topic."""
         self._topics[topic] = qos
         if self._client is not None:
             with contextlib.suppress(aiomqtt.MqttError):  # the next life subscribes to it
-                self._check(await self._client.subscribe(topic, qos), [topic])
+                codes = await self._client.subscribe(topic, qos)
+                try:
+                    self._check(codes, [topic])
+                except Denied:
+                    del self._topics[topic]
+                    raise
 
     async def unsubscribe(self, topic: str) -> None:
         """The opposite of `subscribe`."""

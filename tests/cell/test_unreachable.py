@@ -173,6 +173,12 @@ def test_a_subscription_that_is_refused_is_told(loop):
         for made in (lane, Connection(address, "test", print, topics={"halo/x": 1})):
             with pytest.raises(BrokerError, match=r"it refuses to show us halo/x: .*clients without a login"):
                 await made.run()
+        connection = Connection(address, "test", print)
+        async with running(connection.run()):
+            await connection.wait_up()
+            with pytest.raises(BrokerError, match="it refuses to show us halo/y"):
+                await connection.subscribe("halo/y", 0)
+            assert connection.is_up and not connection._topics  # the next life does not stumble over it
         server.close()
 
     loop.run(work(), HANG_S)
