@@ -151,6 +151,8 @@ class HubSession:
         await self._control.subscribe(self._topics.lease, 1)
         await self._holder.publish(self._control, lease)
         await self._holder.is_shown(self._control)
+        # Not every broker keeps the order of what it delivers (amqtt does not); what it retains is one lease.
+        await self._control.subscribe(self._topics.lease, 1)
         gathering = Gathering(
             self.session, wanted, self.roster, self._log, self._topics.cell, self._address, self.shards
         )
