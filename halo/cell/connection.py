@@ -28,6 +28,7 @@ BACK_OFF_S = (0.1, 5.0)
 """Between two attempts: at first, and at most."""
 RETURNS_S = 5.0
 """What we publish, and read, comes back within this time, also where packets are lost."""
+_NEWEST = aiomqtt.ProtocolVersion.V5
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED = 128  # codes of SUBACK and PUBACK from here on
 _LOGGER = logging.getLogger("halo.mqtt")
@@ -67,7 +68,7 @@ class Connection:
         self._keepalive_s = keepalive_s
         self._patience_s = patience_s
         self._log = log
-        self._version = aiomqtt.ProtocolVersion.V5
+        self._version = _NEWEST
         self._tls = ssl.create_default_context() if address.tls else None
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
@@ -158,11 +159,16 @@ class Connection:
                 raise Denied(self.address, f"nothing comes back of what we publish at {topic}") from None
 
     async def subscribe(self, topic: str, qos: int) -> None:
-        """Subscribe now (if connected) and after every reconnection."""
+        """Subscribe now (if connected) and after every reconnection; BrokerError if the broker refuses the topic."""
         self._topics[topic] = qos
         if self._client is not None:
             with contextlib.suppress(aiomqtt.MqttError):  # the next life subscribes to it
-                self._check(await self._client.subscribe(topic, qos), [topic])
+                codes = await self._client.subscribe(topic, qos)
+                try:
+                    self._check(codes, [topic])
+                except Denied:
+                    del self._topics[topic]
+                    raise
 
     async def unsubscribe(self, topic: str) -> None:
         """The opposite of `subscribe`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from halo.cell.connection import Connection
@@ -29,6 +30,8 @@ class LeaseHolder:
         self._shown = asyncio.Event()
         self._spoilt = False
         """Somebody has written over our lease, and has no lease there."""
+        self._rival: Lease | None = None
+        """Another hub's lease that was there before ours."""
 
     @property
     def lease(self) -> Lease | None:
@@ -36,13 +39,20 @@ class LeaseHolder:
         return self._lease if self.failure is None else None
 
     async def publish(self, connection: Connection, lease: Lease) -> None:
-        """Take the cell; or say again that it is ours, which every worker answers."""
+        """Take the cell; or say again that it is ours, which every worker answers. CellError if it is another's."""
+        if self.failure is not None:
+            raise self.failure
+        if self._rival is not None:
+            raise CellError(already_led(self._topics.cell, self._rival))
         self._lease = lease
         await connection.publish(self._topics.lease, encode(lease), retain=True)
 
     async def is_shown(self, connection: Connection) -> None:
-        """Return when the broker has shown us our lease; BrokerError if it keeps it to itself."""
+        """Return when the broker has shown us our lease; BrokerError if it keeps it to itself, CellError if another hub
+        has come meanwhile."""
         await connection.returns(self._shown, self._topics.lease)
+        if self.failure is not None:
+            raise self.failure
 
     async def put_back(self, connection: Connection) -> None:
         """After a reconnection."""
@@ -70,6 +80,7 @@ class LeaseHolder:
     def hear(self, connection: Connection, payload: bytes, retained: bool) -> None:
         """What stands on the lease's topic."""
         if (own := self.lease) is None:
+            self._hear_rival(payload)
             return
         if not payload:
             connection.send(self._topics.lease, encode(own), retain=True)
@@ -85,4 +96,11 @@ class LeaseHolder:
             self._shown.set()
         elif lease.session != self._left_behind() and (self._standing or retained):
             self.failure = CellError(already_led(self._topics.cell, lease))
+            self._shown.set()
             self._on_usurped(lease)
+
+    def _hear_rival(self, payload: bytes) -> None:
+        """Before our own is published: had we published it, the other hub would have given up for us, and we for it."""
+        with contextlib.suppress(BadDocument):
+            lease = decode(Lease, payload) if payload else None
+            self._rival = None if lease is None or lease.session == self._left_behind() else lease

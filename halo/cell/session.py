@@ -147,12 +147,22 @@ class HubSession:
         if self._datagrams.only and self._datagrams.unavailable:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         lease = self._new_lease()
+        # The broker answers in order: whose lease it had when we came has arrived before the answer to this.
+        await self._control.subscribe(self._topics.lease, 1)
         await self._holder.publish(self._control, lease)
         await self._holder.is_shown(self._control)
+        # Not every broker keeps the order of what it delivers (amqtt does not); what it retains is one lease.
+        await self._control.subscribe(self._topics.lease, 1)
         gathering = Gathering(
             self.session, wanted, self.roster, self._log, self._topics.cell, self._address, self.shards
         )
-        await gathering.wait(patience_s, check, self._news, lambda: self._holder.publish(self._control, lease))
+
+        def check_all() -> None:
+            check()
+            if self.failure is not None:
+                raise self.failure
+
+        await gathering.wait(patience_s, check_all, self._news, lambda: self._holder.publish(self._control, lease))
         await self.members.begin(wanted)
         return self.members.names()
 

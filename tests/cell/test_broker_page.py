@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def secured(tmp_path_factory):
             environment=trusted,
         )
     finally:
-        os.kill(int((folder / "pid").read_text()), 15)
+        os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -98,6 +99,22 @@ def test_hub_and_worker_meet_at_the_broker_of_the_page(open_cell, start_worker, 
     cell.engine.forward(0, np.zeros(3, np.int32))
     assert cell.report()["workers"] == 1
     assert not [line for line in lines if "without TLS" in line]
+
+
+def test_they_find_it_again_when_it_is_restarted(open_cell, start_worker, secured, url, lines):
+    worker = start_worker("a", url=url)
+    cell = open_cell(broker=url, workers=1)
+    os.kill(int((secured.folder / "pid").read_text()), signal.SIGTERM)
+    eventually(lambda: any("lost the broker" in line for line in lines))
+    subprocess.run(["systemctl", "restart", "mosquitto"], check=True)
+    eventually(lambda: "connected to the broker" in worker.log.read_text() and "connected to the broker" in lines[-1])
+    before = cell.report()["devices"][1]["group_results"]
+
+    def is_used():
+        cell.engine.forward(0, np.zeros(1, np.int32))
+        return cell.report()["devices"][1]["group_results"] > before
+
+    eventually(is_used)
 
 
 def test_a_device_that_did_what_the_page_says_finds_the_broker_good(secured, url):

@@ -18,6 +18,7 @@ from fake_native import Model
 from halo.cell import messages
 from halo.cell import session as session_module
 from halo.cell import view as view_module
+from halo.cell.broker import Mosquitto
 from halo.errors import BrokerError, CellError
 
 TOKENS = np.zeros(3, np.int32)
@@ -191,6 +192,55 @@ def test_a_second_hub_is_told_who_leads_the_cell(open_cell, start_worker, broker
         open_cell(broker=str(broker.address), workers=1)
     forward(first)
     open_cell(broker=str(broker.address), cell="other", workers=0)  # another cell is free
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"], indirect=True)
+def test_of_hubs_that_come_at_the_same_moment_one_stays(open_cell, broker):
+    for round_ in range(2):
+        cells, errors = [], []
+
+        def come(cell=f"cell-{round_}", cells=cells, errors=errors):
+            try:
+                cells.append(open_cell(broker=str(broker.address), workers=0, cell=cell))
+            except CellError as error:
+                errors.append(str(error))
+
+        threads = [threading.Thread(target=come) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(HANG_S)
+        # amqtt may deliver two leases to two hubs in different orders, so that both give up.
+        wanted = {1} if isinstance(broker, Mosquitto) else {0, 1}
+        eventually(lambda c=cells, w=wanted: sum(cell.engine._members.failure is None for cell in c) in w)
+        errors += [str(cell.engine._members.failure) for cell in cells if cell.engine._members.failure]
+        assert len(errors) in {3 - staying for staying in wanted}
+        assert all("already has a hub" in text for text in errors)
+        if wanted == {1}:
+            forward(next(cell for cell in cells if cell.engine._members.failure is None))
+
+
+def test_a_hub_that_is_usurped_while_it_waits_for_workers_says_so_at_once(open_cell, broker, loop, model, view):
+    usurper = messages.Lease(
+        session="f" * 16,
+        hub="usurper",
+        model=messages.ModelId("0" * 64, "m", "m.gguf"),
+        n_ctx=64,
+        slots=1,
+        partials="fixed",
+        since=1.0,
+    )
+
+    def usurp():
+        eventually(lambda: view().lease)
+        retain(loop, broker.address, "halo/halo/hub", messages.encode(usurper))
+
+    thread = threading.Thread(target=usurp)
+    thread.start()
+    with pytest.raises(CellError, match="already has a hub: usurper"):
+        open_cell(broker=str(broker.address), workers=1)
+    thread.join()
+    assert read_retained(loop, broker.address)["halo/halo/hub"] == messages.encode(usurper)
 
 
 def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines, model, monkeypatch):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from types import SimpleNamespace
 
+import aiomqtt
 import pytest
 from cell_helpers import HANG_S, eventually, listens
 
@@ -141,6 +142,14 @@ def test_an_access_list_in_the_way_ends_hub_and_worker(open_cell, brokers, start
     assert "Traceback" not in text and "is in the cell" not in text
 
 
+@pytest.mark.parametrize("user", ["blind", "mute"])
+def test_in_mqtt_3_1_1_an_access_list_is_noticed_by_what_does_not_come(open_cell, brokers, monkeypatch, user):
+    monkeypatch.setattr("halo.cell.connection.RETURNS_S", 0.5)
+    monkeypatch.setattr("halo.cell.connection._NEWEST", aiomqtt.ProtocolVersion.V311)
+    with pytest.raises(BrokerError, match=f"nothing comes back of what we publish at halo/halo/hub.*'{user}'"):
+        open_cell(broker=f"mqtt://{user}:secret@localhost:{brokers.port['login']}")
+
+
 def test_a_subscription_that_is_refused_is_told(loop):
     """By MQTT 5 and 3.1.1 alike, where the broker refuses subscriptions at all."""
 
@@ -164,6 +173,12 @@ def test_a_subscription_that_is_refused_is_told(loop):
         for made in (lane, Connection(address, "test", print, topics={"halo/x": 1})):
             with pytest.raises(BrokerError, match=r"it refuses to show us halo/x: .*clients without a login"):
                 await made.run()
+        connection = Connection(address, "test", print)
+        async with running(connection.run()):
+            await connection.wait_up()
+            with pytest.raises(BrokerError, match="it refuses to show us halo/y"):
+                await connection.subscribe("halo/y", 0)
+            assert connection.is_up and not connection._topics  # the next life does not stumble over it
         server.close()
 
     loop.run(work(), HANG_S)
