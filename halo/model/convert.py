@@ -86,6 +86,8 @@ class Conversion:
     tensors: dict[str, Converted]
     blocks: dict[int, int]
     """Of each type that is converted, values a block: the grid is that of the file, and a group is whole blocks."""
+    tied: bool
+    """Whether the embedding is the head as well: a hub then has it twice, in rows and packed."""
 
     @property
     def table(self) -> dict[str, tuple[int, int, int, int]]:
@@ -95,7 +97,13 @@ class Conversion:
     @property
     def growth(self) -> int:
         """Bytes of memory beyond those of the file, where all is held."""
-        return sum(t.size - t.file_size for t in self.tensors.values())
+        return self._held - sum(t.file_size for t in self.tensors.values())
+
+    @property
+    def _held(self) -> int:
+        embedding = self.tensors.get("token_embd.weight")
+        twice = embedding.size if embedding is not None and self.tied else 0
+        return twice + sum(t.size for t in self.tensors.values())
 
     def tell(self, log: Callable[[str], None]) -> None:
         """Say what it costs, now; and, where it takes longer than two seconds, how far it is."""
@@ -108,7 +116,7 @@ class Conversion:
     def _notice(self) -> str:
         tensors = self.tensors.values()
         kinds = Counter(t.tensor.type_name for t in tensors)
-        were, are = sum(t.file_size for t in tensors), sum(t.size for t in tensors)
+        were, are = sum(t.file_size for t in tensors), self._held
         bits = 8 * were / sum(t.rows * t.columns for t in tensors)
         each = ", ".join(f"{n} tensors of the type {kind}" for kind, n in kinds.most_common())
         return (
@@ -146,7 +154,9 @@ def conversion(file: GgufFile) -> Conversion:
     others = [t for t in file.tensors.values() if t.type not in _COMPUTED]
     blocks = {t.type: _block(file, t) for t in others}
     tensors = {t.name: Converted(file, t, *blocks[t.type]) for t in others}
-    return Conversion(tensors, {kind: block for kind, (block, _) in blocks.items()})
+    return Conversion(
+        tensors, {kind: block for kind, (block, _) in blocks.items()}, tied="output.weight" not in file.tensors
+    )
 
 
 def _block(file: GgufFile, tensor: TensorInfo) -> tuple[int, int]:
