@@ -102,6 +102,7 @@ def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
 MIXTURES = {
     "Q4_K_M": ("Q4_K", {"attn_v": "Q6_K", "ffn_down": "Q6_K", "output": "Q6_K"}),
     "Q45": ("Q5_1", {"attn_v": "Q4_1", "attn_output": "IQ4_NL", "ffn_down": "Q5_0"}),
+    "Q3_K+IQ4_XS": ("Q3_K", {"token_embd": "IQ4_XS", "attn_v": "IQ4_XS", "ffn_down": "IQ4_XS"}),  # some are converted
     "Q4_0-F16": ("Q4_0", {"attn_output": "F16", "ffn_down": "F16"}),  # groups of less than a panel of q, gate and up
     "Q4_0+F16": ("Q4_0", {"attn_v": "F16", "ffn_up": "F16"}),  # weights of one sync that consume different formats
 }

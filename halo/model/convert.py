@@ -87,6 +87,8 @@ class Conversion:
     tensors: dict[str, Converted]
     sizes: dict[int, tuple[int, int]]
     """Of each type that is converted, values and bytes a block: the grid is that of the file, of whole blocks."""
+    tied: bool
+    """Whether the embedding is the head as well: a hub then has it twice, in rows and packed."""
 
     @property
     def table(self) -> dict[str, tuple[int, int, int, int]]:
@@ -96,7 +98,13 @@ class Conversion:
     @property
     def growth(self) -> int:
         """Bytes of memory beyond those of the file, where all is held."""
-        return sum(t.size - t.file_size for t in self.tensors.values())
+        return self._held - sum(t.file_size for t in self.tensors.values())
+
+    @property
+    def _held(self) -> int:
+        embedding = self.tensors.get("token_embd.weight")
+        twice = embedding.size if embedding is not None and self.tied else 0
+        return twice + sum(t.size for t in self.tensors.values())
 
     def tell(self, log: Callable[[str], None]) -> None:
         """Say what it costs, now; and, where it takes longer than two seconds, how far it is."""
@@ -109,7 +117,7 @@ class Conversion:
     def _notice(self) -> str:
         tensors = self.tensors.values()
         kinds = Counter(t.tensor.type_name for t in tensors)
-        were, are = sum(t.file_size for t in tensors), sum(t.size for t in tensors)
+        were, are = sum(t.file_size for t in tensors), self._held
         bits = 8 * were / sum(t.rows * t.columns for t in tensors)
         each = ", ".join(f"{n} tensors of the type {kind}" for kind, n in kinds.most_common())
         return (
@@ -146,7 +154,8 @@ def conversion(file: GgufFile) -> Conversion:
     """
     others = [t for t in file.tensors.values() if t.type not in _COMPUTED]
     sizes = {t.type: _block(file, t) for t in others}
-    return Conversion({t.name: Converted(file, t, *sizes[t.type]) for t in others}, sizes)
+    tensors = {t.name: Converted(file, t, *sizes[t.type]) for t in others}
+    return Conversion(tensors, sizes, tied="output.weight" not in file.tensors)
 
 
 def _block(file: GgufFile, tensor: TensorInfo) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -47,6 +48,14 @@ def test_the_grid_is_that_of_the_file(tiny_model: TinyModel) -> None:
     assert converted.types == "IQ4_XS"
     assert not native.converted.tensors
     assert read_model(converted.path).size == converted.file.size + converted.converted.growth > 1.5 * native.file.size
+
+
+def test_a_head_that_is_the_embedding_too_is_counted_twice(tiny_model: TinyModel) -> None:
+    model = open_model(tiny_model("IQ4_XS", replace(K_SHAPE, tied=True)))
+    model.native.load()
+    _native.Engine(model.native, 64).forward(0, TOKENS, True)
+    once = sum(t.size - t.file_size for t in model.converted.tensors.values())
+    assert model.converted.growth - once == model.converted.tensors["token_embd.weight"].size
 
 
 def test_a_shard_converts_what_it_holds_and_computes_the_same(tiny_model: TinyModel) -> None:
