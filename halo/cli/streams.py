@@ -13,12 +13,13 @@ def prepare() -> None:
 
     Python has None for a stream that was closed (as in `halo ... >&-`): it would print errors to the output then, and
     the next file or socket would get the stream's number. Here nothing is read from it, a closed standard error is
-    silent, and writing to a closed standard output is the error that it is.
+    silent, and writing to a closed standard output is the error that it is. But who has closed both, as a daemon does,
+    wants to hear nothing of either.
     """
     if sys.stdin is None:
         sys.stdin = _null(os.O_RDONLY, "r")
     if sys.stdout is None:
-        sys.stdout = _null(os.O_RDONLY, "w")
+        sys.stdout = _null(os.O_RDONLY if sys.stderr is not None else os.O_WRONLY, "w")
     if sys.stderr is None:
         sys.stderr = _null(os.O_WRONLY, "w")
     output = sys.stdout

@@ -13,7 +13,7 @@ import pytest
 
 from tests.native.test_sanitized import ROOT, built
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 _SPARE_MIB = 128  # of address space; the largest of the files has 0.4 MB
 
 

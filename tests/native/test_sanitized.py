@@ -18,7 +18,7 @@ _FUZZ_RUNS = 40_000  # some 10 s
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake and a compiler"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 
 
@@ -31,7 +31,7 @@ def built(program: str, option: str, *more: str, targets: Sequence[str] = ()) ->
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), f"-D{option}=ON", "-DCMAKE_BUILD_TYPE=Release", *more]
     build_it = ["cmake", "--build", str(build), "--parallel", "2", "--target", *(targets or [program])]
     for command in (configure, build_it):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return build / program
 
