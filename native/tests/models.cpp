@@ -28,7 +28,7 @@ const Types kTypes[] = {
     {Type::F32, Type::F32, Type::F32, Type::F32, Type::F32},
     {Type::F16, Type::BF16, Type::F16, Type::F16, Type::F16},
     {Type::Q8_0, Type::Q4_0, Type::Q4_0, Type::Q8_0, Type::Q8_0},
-    {Type::Q4_K, Type::Q5_K, Type::Q3_K, Type::Q6_K, Type::Q6_K},
+    {Type::Q3_K, Type::Q5_K, Type::Q4_K, Type::Q6_K, Type::Q6_K},
     {Type::Q5_0, Type::Q4_1, Type::IQ4_NL, Type::Q5_1, Type::Q5_1},
     {Type::Q8_0, Type::F16, Type::Q5_K, Type::Q4_0, Type::BF16},
 };

@@ -66,7 +66,7 @@ def grid(bounds: list[int], part: str = "mlp") -> Change:
     ("change", "message"),
     [
         (lambda spec, tensors, attention, mlp: tensors.pop(UP), "ffn_up.weight is missing"),
-        (put(UP, 0, 3), "unknown type"),
+        (put(UP, 0, 9), "unknown type"),
         (put(UP, 0, 15), "impossible shape"),
         (put(UP, ROWS, 161), "has shape"),
         (put(UP, ROWS, 0), "impossible shape"),
