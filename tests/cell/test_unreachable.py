@@ -128,6 +128,15 @@ def test_each_way_is_told_with_what_to_try(loop, brokers, monkeypatch, kind, url
     assert str(address) in text and "wrong" not in text and "\n" not in text and "[" not in text
 
 
+@pytest.mark.parametrize("url, wanted", [way for way in WAYS if "{expired}" in way[0] or "wrong@" in way[0]])
+def test_a_worker_ends_with_that_paragraph_and_exit_code_1(start_worker, brokers, monkeypatch, url, wanted):
+    monkeypatch.setenv("SSL_CERT_FILE", str(brokers.authority))
+    worker = start_worker("a", "--wait", url=url.format(**brokers.port))
+    assert worker.wait(HANG_S) == 1
+    text = worker.log.read_text()
+    assert re.search(f"error: .*{wanted}", text) and text.count("error:") == 1 and "Traceback" not in text
+
+
 @pytest.mark.parametrize(
     "user, wanted",
     [("blind", NOTHING), ("mute", "it refuses what we publish at")],
