@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from halo.cell.topics import Topics
 from halo.cell.view import look
 from halo.errors import ModelError
 from halo.model import demo_model
+from tests.cell.cell_helpers import alive, children
 
 HALO = [sys.executable, "-m", "halo.cli"]
 LOCAL = ["--workers", "2", "--plan", "even", "--pace", "3000"]
@@ -51,20 +51,6 @@ def broker():
 
 def begin(*command, **streams):
     return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams)
-
-
-def children(process):
-    """The processes that it has started."""
-    found = Path(f"/proc/{process.pid}/task").glob("*/children")
-    return [int(pid) for file in found for pid in file.read_text().split()]
-
-
-def gone(pid):
-    """Whether the process has ended, or is about to be waited for by the system."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def ended(process, code):
@@ -98,13 +84,13 @@ def test_while_it_waits_for_workers(generate, broker, number):
 def test_while_it_generates(generate, number):
     process = begin(*generate, *LOCAL)
     assert process.stdout.read(8).startswith(b"Once")
-    started = children(process)
+    started = children(process.pid)
     assert len(started) == 3
     process.send_signal(number)
     if number != signal.SIGINT:  # what is told twice ends once, in order
         process.send_signal(number)
     ended(process, 128 + number)
-    assert all(map(gone, started))
+    assert not any(map(alive, started))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +112,10 @@ def test_when_its_terminal_is_closed(generate, broker, command, words, code):
     shown = b""
     while words.encode() not in shown:
         shown += os.read(ours, 4096)
-    started = children(process)
+    started = children(process.pid)
     os.close(ours)
     assert process.wait(_HANG_S) == code
-    assert len(started) == (3 if command is None else 0) and all(map(gone, started))
+    assert len(started) == (3 if command is None else 0) and not any(map(alive, started))
     assert not broker.view().roster.profiles
 
 
