@@ -83,6 +83,8 @@ class HubSession:
         self._log = log
         self._address = address
         self._left_behind = ""
+        self._claimed = False
+        """The broker is not ours alone."""
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
@@ -113,6 +115,7 @@ class HubSession:
 
     async def claim(self) -> None:
         """See that nobody leads the cell. (Before connecting: our will would clear another hub's lease.)"""
+        self._claimed = True
         left = await check_free(self._address, self._topics)
         if left is not None:
             self._left_behind = left.session
@@ -147,12 +150,7 @@ class HubSession:
         if self._datagrams.only and self._datagrams.unavailable:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         lease = self._new_lease()
-        # The broker answers in order: whose lease it had when we came has arrived before the answer to this.
-        await self._control.subscribe(self._topics.lease, 1)
-        await self._holder.publish(self._control, lease)
-        await self._holder.is_shown(self._control)
-        # Not every broker keeps the order of what it delivers (amqtt does not); what it retains is one lease.
-        await self._control.subscribe(self._topics.lease, 1)
+        await self._take_cell(lease)
         gathering = Gathering(
             self.session, wanted, self.roster, self._log, self._topics.cell, self._address, self.shards
         )
@@ -165,6 +163,18 @@ class HubSession:
         await gathering.wait(patience_s, check_all, self._news, lambda: self._holder.publish(self._control, lease))
         await self.members.begin(wanted)
         return self.members.names()
+
+    async def _take_cell(self, lease: Lease) -> None:
+        """Publish the lease; CellError where another hub is quicker, BrokerError where the broker is in the way."""
+        if not self._claimed:  # a broker of our own
+            await self._holder.publish(self._control, lease)
+            return
+        # The broker answers in order: whose lease it had when we came has arrived before the answer to this.
+        await self._control.subscribe(self._topics.lease, 1)
+        await self._holder.publish(self._control, lease)
+        await self._holder.is_shown(self._control)
+        # Not every broker keeps the order of what it delivers (amqtt does not); what it retains is one lease.
+        await self._control.subscribe(self._topics.lease, 1)
 
     def report(self) -> dict[str, Any]:
         """Everything counted so far, by device name; from any thread."""

@@ -31,6 +31,7 @@ def _hub(view: View) -> dict[str, Any]:
     assert lease is not None
     return {
         "name": lease.hub,
+        "halo": lease.halo,
         "alive": view.beating,
         "session": lease.session,
         "model": lease.model.name,
@@ -49,6 +50,7 @@ def _device(view: View, profile: Profile) -> dict[str, Any]:
         "name": profile.name,
         "state": profile.state,
         "reason": profile.reason,
+        "halo": profile.halo,
         "loaded": profile.loaded,
         "shard": profile.shard,
         "model": profile.model.name if profile.model else "",
