@@ -178,10 +178,20 @@ def furnish(host: int, hosts: int, namespace: Path, congestion: str) -> None:
             for other in range(hosts)
             if other != host
         ]
+    _allow(congestion)
     with inside(namespace):
         tool("ip", lines=lines)
         _sysctl("net/ipv4/tcp_congestion_control", congestion)
         _sysctl("net/ipv4/tcp_no_metrics_save", "1")  # what a lossy time has taught must not outlive it
+
+
+def _allow(congestion: str) -> None:
+    """Let namespaces use it: where it is not this machine's own, the kernel lets them have it only from a list."""
+    listed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+    with contextlib.suppress(OSError):  # setting it says what is wrong
+        allowed = listed.read_text().split()
+        if congestion not in allowed:
+            listed.write_text(" ".join([*allowed, congestion]))
 
 
 def _sysctl(name: str, value: str) -> None:

@@ -244,7 +244,8 @@ def test_an_odd_environment_changes_nothing(environment: dict[str, str]) -> None
 
 def test_no_environment_at_all_and_nothing_to_write_to_change_nothing(tmp_path: Path) -> None:
     """No HOME, no PATH, no temporary folder, no /dev/shm."""
-    hide = "mount -t tmpfs -o ro tmpfs /tmp && mount -t tmpfs -o ro tmpfs /var/tmp && umount /dev/shm;"
+    folders = " ".join(f"mount --bind {at} {at} && mount -o remount,bind,ro {at} &&" for at in ("/tmp", "/var/tmp"))
+    hide = f"{folders} umount /dev/shm;"
     command = f"{hide} exec env -i {sys.executable} -m halo.cli generate -p Once -n 2 --workers 1 --quiet"
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         pytest.skip("needs root, to hide folders")
