@@ -31,6 +31,7 @@ for suite in "${SUITES[@]}"; do
   need_root "$suite"
   copy_source
   rm -rf "$root/src/build" "$root/wheels/own"
+  mount -t tmpfs tmpfs "$root/usr/aarch64-linux-gnu" # where the root's compiler would find the cross compiler's linker
   say "building with $suite's own compiler, emulated"
   begin=$SECONDS
   inside PATH=/build/bin:/usr/bin:/bin /build/bin/pip wheel -q --no-deps --no-build-isolation -w /wheels/own /src ||
