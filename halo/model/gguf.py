@@ -17,6 +17,7 @@ from typing import Any
 
 from halo.errors import ModelError
 from halo.model.foreign import HEAD, what_it_is, why_no_file
+from halo.words import shown
 
 # ggml's names for its tensor types, for messages about those that HALO does not compute (yet).
 TYPE_NAMES = {
@@ -227,7 +228,7 @@ def read_gguf(path: Path) -> GgufFile:
     for _ in range(n_keys):
         key, kind = reader.string(), reader.unpack("I")
         if key in known:
-            raise reader.fail(f"the metadata key {key[:80]!r} is there twice")
+            raise reader.fail(f"the metadata key {shown(key)} is there twice")
         known.add(key)
         value = reader.value(kind)
         if value is not None:
@@ -238,7 +239,7 @@ def read_gguf(path: Path) -> GgufFile:
     data.madvise(mmap.MADV_DONTNEED, 0, reader.at)  # megabytes of vocabulary that nobody here looks at again
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 8 <= alignment <= 1 << 16 or alignment % 8:
-        raise reader.fail(f"its alignment is {alignment!r}")
+        raise reader.fail(f"its alignment is {shown(alignment)}")
     start = -(-reader.at // alignment) * alignment
     tensors = {}
     for name, shape, kind, offset in table:

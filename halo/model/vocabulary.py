@@ -25,8 +25,8 @@ def check_vocabulary(file: GgufFile) -> None:
     kind = file.metadata.get(_MODEL, _KNOWN[0])  # where it is missing llama.cpp says that itself
     if kind not in _KNOWN:
         raise ModelError(
-            f"{file.path} has a tokenizer of the kind {shown(kind)} ({_MODEL}); HALO runs models with 'llama' "
-            "or 'gpt2' (SentencePiece or BPE). Take another GGUF of the model, one that was converted with its tokenizer."
+            f"{file.path} has a tokenizer of the kind {shown(kind)} ({_MODEL}); HALO runs models with "
+            "'llama' or 'gpt2' (SentencePiece or BPE). Take another GGUF of the model, or another model."
         )
     path, arrays = file.path, read_arrays(file, (_TOKENS, *_BESIDE))
     if _TOKENS not in arrays:
