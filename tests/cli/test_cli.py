@@ -21,6 +21,7 @@ from halo.cell import Cell
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
 from halo.cli import execute, generate, options, parser
+from halo.cli.console import table
 from halo.errors import BrokerError, HaloError, ModelError
 from halo.model import demo_model, open_model
 
@@ -147,6 +148,14 @@ def test_a_prompt_that_is_no_text_is_named(data, said, way, tmp_path):
     options = parser().parse_args(["generate", *(["-f", str(file)] if way == "file" else [])])
     with file.open() as piped, mock.patch("sys.stdin", piped), pytest.raises(HaloError, match=said):
         generate.read_prompt(options)
+
+
+@pytest.mark.parametrize("sign", ["\x1b[31m", "\x9b31m", "\n", "\u202e", "\u2028"])
+def test_names_cannot_write_to_the_terminal(sign, capsys, tmp_path):
+    assert execute(lambda: open_model(tmp_path / f"a{sign}halo: b")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(" -m.") and f"a?{sign[1:]}halo: b does not exist" in line
+    assert table([["a", f"x{sign}"], ["b", "y" * 1000]]) == [f"a  x?{sign[1:]}", f"b  {'y' * 61}..."]
 
 
 def test_a_prompt_that_is_typed_is_read_as_utf8():
