@@ -18,11 +18,11 @@ def shortened(items: Sequence[str]) -> str:
     return ", ".join(items[:_MANY]) + more
 
 
-def visible(text: str, kept: str = "") -> str:
-    """`text` for a terminal: control characters, such as begin an escape sequence, become '?', all but those `kept`."""
+def visible(text: str) -> str:
+    """`text` for a terminal: control characters, such as begin an escape sequence, become '?'."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join("?" if unicodedata.category(c) in _UNSEEN and c not in kept else c for c in text)
+    return "".join("?" if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
 def clean(text: str, limit: int = 1000) -> str:
