@@ -225,6 +225,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             path = _model_file(model_path)
+            self.n_ctx_train = 0
+            """What the model was trained for, tokens; 0: not known (of an engine that was given)."""
             if engine is not None:
                 self._open_vocabulary(path, engine.n_ctx, vocabulary)
             else:
@@ -234,7 +236,11 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
 
                 model = open_model(path)
                 check_vocabulary(model.file)
-                model.converted.tell(log or log_to_stderr)
+                tell = log or log_to_stderr
+                model.converted.tell(tell)
+                self.n_ctx_train = model.n_ctx_train
+                if n_ctx > self.n_ctx_train:
+                    tell(f"the model was trained for {self.n_ctx_train} positions; text beyond that is poor")
                 self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(

@@ -272,6 +272,23 @@ def test_a_text_that_fills_the_context_says_so(hub_extra, model):
     assert (nothing["text"], nothing["tokens"], nothing["finish"]) == ("", 0, "length")
 
 
+def test_a_prompt_that_is_too_long_is_not_shown_and_a_window_beyond_the_training_is_told(hub_extra, model):
+    trained = open_model(model).n_ctx_train
+    long = halo("generate", "-m", model, "-p", "Once upon a time " * 90, "-c", "256")
+    assert (long.returncode, long.stdout) == (1, "")
+    assert f"larger window (-c N, n_ctx), up to {trained} with this model" in long.stderr
+    wide = halo("generate", "-m", model, *PROMPT, "-n", "1", "-c", str(trained + 1))
+    assert f"the model was trained for {trained} positions" in wide.stderr
+
+
+@pytest.mark.parametrize("terminal, shown", [(True, "a?[31m?\n\t?b?"), (False, "a\x1b[31m\r\n\t\x9bb\x7f")])
+def test_what_a_model_says_is_no_command_to_the_terminal(terminal, shown):
+    with mock.patch("sys.stdout", io.StringIO()) as out:
+        out.isatty = lambda: terminal
+        generate._show("a\x1b[31m\r\n\t\x9bb\x7f")
+    assert out.getvalue() == shown
+
+
 def test_the_prompt_can_be_piped_or_read_from_a_file(hub_extra, model, tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_text("Once upon a time\n")
