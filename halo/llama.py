@@ -157,8 +157,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             "fast" (half of it), or such a share from 0 to 1; None: "balanced" where there is a usable sidecar, else
             "exact". Late is what an unreliable worker has not answered in time: its mean is used, and corrected one
             step later. May be changed between calls: the property `quality`.
-        sidecar: What `halo calibrate` has learned of this model; None: `<model>.halo.gguf` beside it. One that cannot
-            be used is refused with a line of log, and everything is exact.
+        sidecar: What `halo calibrate` has learned of this model; None: `<model>.halo.gguf` beside it. One that is
+            named and cannot be used is a SidecarError; of one that is found, a line of log tells, and all is exact.
         seed: Of the sampler; as in `Llama`, the same seed gives the same text.
         logits_all: Keep the logits of every position (n_ctx x vocabulary floats, 4 bytes each): needed for
             `logprobs`.
