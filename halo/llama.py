@@ -455,6 +455,8 @@ def _model_file(path: str | os.PathLike[str] | None) -> Path:
         from halo.model import demo_model
 
         return demo_model()
+    if not os.fspath(path):
+        raise ModelError("No model file was named: the path is empty. Give a GGUF file, or None for the demo model.")
     return Path(path)
 
 

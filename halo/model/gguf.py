@@ -9,6 +9,8 @@ import errno
 import hashlib
 import mmap
 import os
+import pwd
+import shlex
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -178,8 +180,22 @@ def _map(path: Path) -> mmap.mmap:
                 raise ModelError(f"The model file {path} {what} a GGUF file: download or copy it again.")
             return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
-        room = " Raise the limit (ulimit -v), or take a smaller model." if e.errno == errno.ENOMEM else ""
-        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.{room}") from e
+        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.{_what_to_try(path, e)}") from e
+
+
+def _what_to_try(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOMEM:
+        return " Raise the limit (ulimit -v), or take a smaller model."
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return (
+        f" HALO runs as the user {user}: let that user read it (chmod a+r {shlex.quote(str(path))}) and enter its "
+        "folder (chmod a+x)."
+    )
 
 
 def _read_header(reader: _Reader) -> tuple[int, int]:

@@ -61,6 +61,12 @@ def _paths(given: GgufFile) -> list[Path]:
             f"{given.path} is part {number} of {count} of a split model, but is not named so: the parts are found by "
             f"names that end in -00001-of-{count:05}.gguf and so on. Give all of them the names that they had."
         )
+    if not 1 <= int(named[2]) <= int(named[3]):
+        raise ModelError(
+            f"{given.path} is named as part {int(named[2])} of {int(named[3])}, and its number is "
+            f"{'beyond the count' if int(named[2]) else 'zero'}: it was renamed. Give all parts the names that they "
+            f"had, from -00001-of-{count:05}.gguf on."
+        )
     _check_place(given, int(named[2]) - 1, int(named[3]))
     paths = [given.path.with_name(f"{named[1]}-{i:05}-of-{count:05}.gguf") for i in range(1, count + 1)]
     missing = [path.name for path in paths if not path.exists()]

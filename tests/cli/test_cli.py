@@ -96,7 +96,7 @@ def test_the_version_is_the_packages():
     assert halo("--version").stdout == f"halo {package.__version__}\n"
 
 
-@pytest.mark.parametrize("wrong", [[], ["sing"]])
+@pytest.mark.parametrize("wrong", [[], ["sing"], ["generate", "-p", "a", "-m", ""]])
 def test_wrong_usage_is_exit_code_2(wrong):
     assert halo(*wrong).returncode == 2
 
