@@ -176,7 +176,7 @@ class Generation:
     ...         print(piece, end="", flush=True)
     ...     print(generation.figures.tokens_per_s, generation.report())
 
-    Raises (entering or iterating):
+    Raises (entering or iterating; the last when entering):
         ModelError, BrokerError, CellError: As `HaloLlama` does.
         ContextError: The prompt does not fit into the context window.
     """
@@ -190,12 +190,17 @@ class Generation:
         self._text: Generator[str, None, None] | None = None
 
     def open(self) -> None:
-        """Open the model and its cell, where `with` has not done it yet."""
+        """Open the model and its cell, where `with` has not done it yet, and look whether the prompt fits."""
         if self._llama is None:
             start = time.perf_counter()
             self._llama = self.options.open_model()
             self.figures.load_s = time.perf_counter() - start
-            self._text = self._pieces(self._llama)
+            try:
+                prompt = self._accepted(self._llama)
+            except BaseException:
+                self.close()
+                raise
+            self._text = self._pieces(self._llama, prompt)
 
     def __enter__(self) -> Self:
         self.open()
@@ -231,9 +236,20 @@ class Generation:
         """The cell's figures per device (`halo.cell.Cell.report`); before `close` only."""
         return {} if self._llama is None else self._llama.report()
 
-    def _pieces(self, llama: HaloLlama) -> Generator[str, None, None]:
+    def _accepted(self, llama: HaloLlama) -> list[int]:
+        """The prompt's tokens. Raises ContextError where they leave no room for an answer."""
         prompt = llama.prompt_tokens(self.options.prompt)
-        self.figures.prompt_tokens = len(prompt)
+        n, window, trained = len(prompt), llama.n_ctx(), llama.n_ctx_train
+        if n >= window:
+            larger = f", or give a larger window (-c N, n_ctx), up to {trained} with this model" if n < trained else ""
+            raise ContextError(
+                f"The prompt has {n} tokens, and the context window holds {window}, which must leave room for an "
+                f"answer: shorten the prompt{larger}."
+            )
+        self.figures.prompt_tokens = n
+        return prompt
+
+    def _pieces(self, llama: HaloLlama, prompt: list[int]) -> Generator[str, None, None]:
         text = _Text(self.options.stop_strings())
         # After nothing but the begin of sequence, the tokenizer's own leading space is no part of the text.
         before = prompt if not self.options.prompt else []
@@ -254,11 +270,6 @@ class Generation:
         """Sample up to the limit, keeping time; the time between two requests for a token is the caller's."""
         options, figures = self.options, self.figures
         room = llama.n_ctx() - len(prompt)
-        if room <= 0:
-            raise ContextError(
-                f"The prompt has {len(prompt)} tokens, and the context window holds {llama.n_ctx()}, "
-                "which must leave room for an answer: shorten the prompt, or give a larger n_ctx (-c)."
-            )
         llama.set_seed(figures.seed)
         tokens = llama.generate(
             prompt,

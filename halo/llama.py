@@ -157,8 +157,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             "fast" (half of it), or such a share from 0 to 1; None: "balanced" where there is a usable sidecar, else
             "exact". Late is what an unreliable worker has not answered in time: its mean is used, and corrected one
             step later. May be changed between calls: the property `quality`.
-        sidecar: What `halo calibrate` has learned of this model; None: `<model>.halo.gguf` beside it. One that cannot
-            be used is refused with a line of log, and everything is exact.
+        sidecar: What `halo calibrate` has learned of this model; None: `<model>.halo.gguf` beside it. One that is
+            named and cannot be used is a SidecarError; of one that is found, a line of log tells, and all is exact.
         seed: Of the sampler; as in `Llama`, the same seed gives the same text.
         logits_all: Keep the logits of every position (n_ctx x vocabulary floats, 4 bytes each): needed for
             `logprobs`.
@@ -225,6 +225,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             path = _model_file(model_path)
+            self.n_ctx_train = 0
+            """What the model was trained for, tokens; 0: not known (of an engine that was given)."""
             if engine is not None:
                 self._open_vocabulary(path, engine.n_ctx, vocabulary)
             else:
@@ -234,7 +236,11 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
 
                 model = open_model(path)
                 check_vocabulary(model.file)
-                model.converted.tell(log or log_to_stderr)
+                tell = log or log_to_stderr
+                model.converted.tell(tell)
+                self.n_ctx_train = model.n_ctx_train
+                if n_ctx > self.n_ctx_train:
+                    tell(f"the model was trained for {self.n_ctx_train} positions; text beyond that is poor")
                 self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(
@@ -449,6 +455,8 @@ def _model_file(path: str | os.PathLike[str] | None) -> Path:
         from halo.model import demo_model
 
         return demo_model()
+    if not os.fspath(path):
+        raise ModelError("No model file was named: the path is empty. Give a GGUF file, or None for the demo model.")
     return Path(path)
 
 

@@ -88,7 +88,11 @@ def _rounded(part: float, whole: float) -> float | None:
 
 
 class QualityControl:
-    """Sets the quality of one engine, as far as the model's sidecar allows it."""
+    """Sets the quality of one engine, as far as the model's sidecar allows it.
+
+    A sidecar that is named is read at once, and SidecarError where it cannot be used; of one that is found beside the
+    model that is only told.
+    """
 
     def __init__(
         self, model: Model, sidecar: Path | None, engine: Relaxed, log: Callable[[str], None] = lambda line: None
@@ -102,6 +106,8 @@ class QualityControl:
         self._log = log
         self._tried = self._loaded = False
         self._refused: str | None = None
+        if sidecar is not None:
+            self._load()
 
     @property
     def sidecar(self) -> Path:
@@ -166,5 +172,7 @@ class QualityControl:
                 self._engine.set_tolerance(tables_of(read_sidecar(self.sidecar, self._model)))
                 self._loaded = True
             except (SidecarError, ValueError, OSError) as error:
+                if self._named is not None:
+                    raise SidecarError(str(error)) from None
                 self._refused = str(error)
         return self._loaded

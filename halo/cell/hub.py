@@ -24,7 +24,7 @@ from halo.cell.ledger import summarize
 from halo.cell.local import WORKER_COMMAND, LocalWorkers
 from halo.cell.loop import LoopThread, errors_in_one_line
 from halo.cell.memory import Budget
-from halo.cell.messages import ModelId, Partials, Plan, Residency, clean
+from halo.cell.messages import ModelId, Partials, Plan, Residency
 from halo.cell.native import Command, Masks, Native, OpenModel, Relay
 from halo.cell.news import describe
 from halo.cell.plan import WHOLE
@@ -37,6 +37,7 @@ from halo.exchange.datagrams import Transport
 from halo.exchange.lanes import LANES
 from halo.limits import PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_hub_share
 from halo.quality import QualityControl, parse_quality
+from halo.words import visible
 
 if TYPE_CHECKING:
     from halo.model import Model
@@ -300,7 +301,7 @@ class Cell:
 
     def _offer(self) -> Offer:
         wish, model = self._wish, self._model
-        identity = ModelId(model.identity, clean(model.name), clean(model.path.name))
+        identity = ModelId.of(model.identity, model.name, model.path.name)
         return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport, wish.residency)
 
     def _make_shards(self, session: str, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:
@@ -354,7 +355,7 @@ def hub_name() -> str:
 
 
 def log_to_stderr(line: str) -> None:
-    print(f"halo: {line}", file=sys.stderr, flush=True)
+    print(f"halo: {visible(line)}", file=sys.stderr, flush=True)
 
 
 @atexit.register

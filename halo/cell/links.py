@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from halo.cell.ledger import HUB, summarize
-from halo.cell.messages import Link, Work, clean
+from halo.cell.messages import Link, Work
 from halo.exchange.datagrams import WITHOUT, HubDatagrams
+from halo.words import clean
 
 _MEASURED = {"rtt_ms": 3, "jitter_ms": 3, "loss_to": 4, "loss_from": 4, "goodput": 0}
 """Figures and their digits after the point."""

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from halo import __version__
+from halo.words import clean
 
 PROTOCOL = 3
 MAX_DOCUMENT = 64 * 1024
@@ -17,7 +18,10 @@ _HEX64 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 _SHA256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _NAME = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 # These are printed on other people's terminals: no control characters, so no escape sequences.
-_TEXT = Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+# And nothing that ends a line or turns the direction of writing.
+_SEEN = r"\A[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*\Z"
+_TEXT = Annotated[str, Meta(max_length=2000, pattern=_SEEN)]
+_LONGEST_NAME, _LONGEST_FILE = 200, 255
 Partials = Literal["fixed", "f32", "f16"]
 Residency = Literal["full", "shards"]
 _COUNT = Annotated[int, Meta(ge=0, le=2**53)]
@@ -29,8 +33,13 @@ class ModelId(Struct, frozen=True):
     """Which model: `identity` decides (SHA-256 of header and tensor table), the names are for people."""
 
     identity: _SHA256
-    name: _TEXT
-    file: _TEXT
+    name: Annotated[str, Meta(max_length=_LONGEST_NAME, pattern=_SEEN)]
+    file: Annotated[str, Meta(max_length=_LONGEST_FILE, pattern=_SEEN)]
+
+    @classmethod
+    def of(cls, identity: str, name: str, file: str) -> ModelId:
+        """With names cut and cleaned to what a document may carry."""
+        return cls(identity, clean(name, _LONGEST_NAME), clean(file, _LONGEST_FILE))
 
 
 _PORT = Annotated[int, Meta(ge=1, le=65535)]
@@ -222,9 +231,3 @@ def decode(kind: type[Document], payload: bytes) -> Document:
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise BadDocument(str(error)) from None
-
-
-def clean(text: str, limit: int = 1000) -> str:
-    """`text` as documents may carry it: control characters and lone surrogates become '?', cut at `limit`."""
-    shown = text[:limit].encode("utf-8", "replace").decode("utf-8")
-    return "".join("?" if ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F else c for c in shown)

@@ -24,7 +24,7 @@ from halo.cell.connection import FIRST_ATTEMPTS_S, Connection
 from halo.cell.ledger import HUB
 from halo.cell.loop import errors_in_one_line
 from halo.cell.memory import Budget
-from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, Shard, clean, decode, encode
+from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profile, Shard, decode, encode
 from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.residence import Residence
 from halo.cell.topics import Topics, check_name, is_name
@@ -34,6 +34,7 @@ from halo.exchange.addresses import is_loopback
 from halo.exchange.datagrams import WorkerDatagrams
 from halo.exchange.lanes import LANES
 from halo.exchange.mqtt import WorkerExchange
+from halo.words import clean
 
 _LAST_RESORT_S = 2.5
 """How long a worker without a parent may take to leave in order."""
@@ -83,7 +84,7 @@ class WorkerService:
         self._topics = Topics(wish.cell)
         self._worker: NativeWorker = native.Worker(model.native, wish.threads)
         self._worker.set_pace(wish.pace_us, wish.pace_group_us)
-        self._model = ModelId(model.identity, clean(model.name), clean(model.path.name))
+        self._model = ModelId.of(model.identity, model.name, model.path.name)
         budget = Budget(wish.memory)
         self._profile = self._describe(native, budget)
         self._residence = Residence(native, model.native, self.name, budget)

@@ -7,12 +7,16 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
+from halo.words import visible
+
 _PATIENCE_S = 2.0
+_WIDEST = 64
+"""Of a table's cell: a device's name fits, and so do an IPv6 address and a cipher."""
 
 
 def say(line: str) -> None:
-    """A line for a person, on standard error."""
-    show(f"halo: {line}\n")
+    """A line for a person, on standard error: one, and without control characters, whatever the names in it are."""
+    show(f"halo: {visible(line)}\n")
 
 
 def show(text: str) -> None:
@@ -50,6 +54,7 @@ def size(n: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows with their columns aligned."""
+    """The rows with their columns aligned; what is too wide, or not for a terminal, is made so."""
+    rows = [[visible(cell if len(cell) <= _WIDEST else f"{cell[: _WIDEST - 3]}...") for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -48,6 +48,7 @@ loss each way), and why the text ends:
 _LONGEST = 32 << 20
 """Bytes of a prompt: a million tokens, the largest window, are fewer."""
 _LOSS_WORTH_TELLING = 0.01
+_NOT_FOR_TERMINALS = {code: "?" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 _ALONE = 0.99
 """With so much of the work this device might as well be alone."""
 
@@ -215,7 +216,8 @@ def _stream(generation: Generation, show: bool, before: str) -> str:
 
 
 def _show(text: str) -> None:
-    sys.stdout.write(text)
+    """As it is, but for a terminal: what a model says is no command to it."""
+    sys.stdout.write(text.translate(_NOT_FOR_TERMINALS) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 

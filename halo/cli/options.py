@@ -78,7 +78,14 @@ def need_broker(args: argparse.Namespace) -> str:
 
 def add_model(parser: argparse.ArgumentParser, default: str = "the demo model") -> None:
     """-m."""
-    parser.add_argument("-m", "--model", metavar="FILE", help=f"GGUF file (default: {default})")
+    parser.add_argument("-m", "--model", type=named, metavar="FILE", help=f"GGUF file (default: {default})")
+
+
+def named(text: str) -> str:
+    """The type of an argument that names a file."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("no file was named: is a variable in the command empty?")
+    return text
 
 
 def add_pace(parser: argparse.ArgumentParser, what: str) -> None:

@@ -136,10 +136,10 @@ def _measure(
     threads = args.threads or min(os.cpu_count() or 1, int(LIMITS["n_threads"].high))
     n_ctx = max(len(sequence) for sequence in sequences)
     engine = _native.Engine(model.native, n_ctx, 1, threads)
+    control = QualityControl(model, args.sidecar, engine, say)  # first: a sidecar that cannot be used ends it
     exact = through(engine, sequences, single=False, progress=lambda n, of: progress("exact", n, of))
     if args.late is None and (args.workers or broker_of(args) is not None):
         return exact, *_in_a_cell(args, model, sequences, exact, progress)
-    control = QualityControl(model, args.sidecar, engine, say)
     # Whoever wants something late wants to know why it cannot be.
     quality = control.set(DEFAULT if args.late and args.quality is None else args.quality)
     found: list[Comparison] = []

@@ -15,11 +15,11 @@ from statistics import median
 from halo.cell.address import Address
 from halo.cell.caution import is_loopback
 from halo.cell.connection import Connection
-from halo.cell.messages import clean
 from halo.cell.topics import Topics
 from halo.cell.view import running
 from halo.doctor.finding import Finding, Unreadable, bad, named, ok, warn
 from halo.errors import BrokerError
+from halo.words import clean
 
 _ROUNDS = 30
 _PAIRS = 9

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from halo.model.convert import conversion
 from halo.model.gguf import GgufFile
-from halo.model.split import read_parts, stem
+from halo.model.split import name_of, read_parts
 
 _PACKED = 1.03
 """Packed weights per byte of the file, at most (Q4_K)."""
@@ -36,9 +36,8 @@ def read_model(path: Path) -> ModelFile:
     """Read the file's header only; ModelError where it is not a usable GGUF file."""
     file = read_parts(path)
     n_ctx = _count(file, "context_length", 2048)
-    name = file.metadata.get("general.name")
     size = file.total_size + conversion(file).growth
-    return ModelFile(path, str(name or stem(path)), file.identity, size, n_ctx, n_ctx * _per_position(file))
+    return ModelFile(path, name_of(file), file.identity, size, n_ctx, n_ctx * _per_position(file))
 
 
 def _per_position(file: GgufFile) -> int:

@@ -53,6 +53,8 @@ def what_it_is(head: bytes) -> str:
 
 def why_no_file(path: Path) -> str:
     """Sentences about a path that is no regular file. Raises OSError where it cannot be looked at."""
+    if re.match(r"(https?|ftp|hf):/", str(path)):
+        return "is an address, and not a file: download it first, and give the file's path with -m."
     if not path.exists():
         return "does not exist. Give the path of a GGUF file with -m."
     if path.is_dir():

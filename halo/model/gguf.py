@@ -9,6 +9,8 @@ import errno
 import hashlib
 import mmap
 import os
+import pwd
+import shlex
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import Any
 
 from halo.errors import ModelError
 from halo.model.foreign import HEAD, what_it_is, why_no_file
+from halo.words import shown
 
 # ggml's names for its tensor types, for messages about those that HALO does not compute (yet).
 TYPE_NAMES = {
@@ -177,8 +180,22 @@ def _map(path: Path) -> mmap.mmap:
                 raise ModelError(f"The model file {path} {what} a GGUF file: download or copy it again.")
             return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
-        room = " Raise the limit (ulimit -v), or take a smaller model." if e.errno == errno.ENOMEM else ""
-        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.{room}") from e
+        raise ModelError(f"The model file {path} cannot be read: {e.strerror or e}.{_what_to_try(path, e)}") from e
+
+
+def _what_to_try(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOMEM:
+        return " Raise the limit (ulimit -v), or take a smaller model."
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return (
+        f" HALO runs as the user {user}: let that user read it (chmod a+r {shlex.quote(str(path))}) and enter its "
+        "folder (chmod a+x)."
+    )
 
 
 def _read_header(reader: _Reader) -> tuple[int, int]:
@@ -227,7 +244,7 @@ def read_gguf(path: Path) -> GgufFile:
     for _ in range(n_keys):
         key, kind = reader.string(), reader.unpack("I")
         if key in known:
-            raise reader.fail(f"the metadata key {key[:80]!r} is there twice")
+            raise reader.fail(f"the metadata key {shown(key)} is there twice")
         known.add(key)
         value = reader.value(kind)
         if value is not None:
@@ -238,7 +255,7 @@ def read_gguf(path: Path) -> GgufFile:
     data.madvise(mmap.MADV_DONTNEED, 0, reader.at)  # megabytes of vocabulary that nobody here looks at again
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 8 <= alignment <= 1 << 16 or alignment % 8:
-        raise reader.fail(f"its alignment is {alignment!r}")
+        raise reader.fail(f"its alignment is {shown(alignment)}")
     start = -(-reader.at // alignment) * alignment
     tensors = {}
     for name, shape, kind, offset in table:

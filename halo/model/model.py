@@ -13,7 +13,8 @@ from halo.limits import LIMITS
 from halo.model.convert import Conversion, conversion
 from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
-from halo.model.split import read_parts, stem
+from halo.model.split import name_of, read_parts
+from halo.words import shown
 
 # Of the types that the kernels compute: ggml's number -> values a block, bytes a block.
 _SIZES = {number: (block, size) for number, block, size in _native.weight_types().values()}
@@ -55,7 +56,7 @@ class Model:
         self.identity = file.identity
         # Of more than can be opened (or of a damaged number) what can be.
         self.n_ctx_train = min(_Metadata(file).count("llama.context_length", 2048), int(LIMITS["n_ctx"].high))
-        self.name = str(file.metadata.get("general.name") or stem(file.path))
+        self.name = name_of(file)
 
     @property
     def size(self) -> int:
@@ -99,7 +100,7 @@ def _check_architecture(file: GgufFile) -> None:
     architecture = file.metadata.get("general.architecture")
     if architecture != "llama":
         raise ModelError(
-            f"{file.path} is a model of the architecture {architecture!r}; HALO runs 'llama' (Llama, TinyLlama, "
+            f"{file.path} is a model of the architecture {shown(architecture)}; HALO runs 'llama' (Llama, TinyLlama, "
             "Mistral, SmolLM2 and others of that family)."
         )
     if _Metadata(file).number("llama.expert_count", int, 0) > 0:
@@ -112,7 +113,7 @@ def _rope_scaling(file: GgufFile) -> float:
     kind = file.metadata.get("llama.rope.scaling.type", "linear")
     if kind not in ("none", "linear"):
         raise ModelError(
-            f"{file.path} has positions scaled by {kind!r} (llama.rope.scaling.type); HALO computes 'linear', and "
+            f"{file.path} has positions scaled by {shown(kind)} (llama.rope.scaling.type); HALO computes 'linear', and "
             "the rope_freqs of Llama 3.1. Take a version of the model for a shorter context, if there is one."
         )
     if meta.number("llama.rope.scaling.attn_factor", float, 1.0) != 1.0:
@@ -172,11 +173,11 @@ def _check_tensors(file: GgufFile, spec: Spec) -> None:
         in_layer = known and parts[0] == "blk" and parts[1].isdecimal()
         if in_layer and int(parts[1]) >= spec.n_layers:
             raise ModelError(
-                f"{file.path} has a tensor {name!r}, but only {spec.n_layers} layers by its metadata: it is damaged, "
-                "or made from two models. Download or copy it again."
+                f"{file.path} has a tensor {shown(name)}, but only {spec.n_layers} layers by its metadata: it is "
+                "damaged, or made from two models. Download or copy it again."
             )
         if not in_layer and name not in _GLOBAL_TENSORS:
-            raise ModelError(f"{file.path} has a tensor {name!r} that HALO does not know how to compute with.")
+            raise ModelError(f"{file.path} has a tensor {shown(name)} that HALO does not know how to compute with.")
     for layer in range(spec.n_layers):
         for name in _LAYER_TENSORS:
             _tensor(file, f"blk.{layer}.{name}")
@@ -197,8 +198,8 @@ def _check_places(file: GgufFile, converted: Conversion) -> None:
     for before, end, after in zip(tensors, ends, tensors[1:], strict=False):
         if end > after.offset:
             raise ModelError(
-                f"{file.path} is damaged: its tensors {before.name!r} and {after.name!r} overlap. Download or copy it "
-                "again."
+                f"{file.path} is damaged: its tensors {shown(before.name)} and {shown(after.name)} overlap. Download "
+                "or copy it again."
             )
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from halo.errors import ModelError
 from halo.model.gguf import GgufFile, TensorInfo, read_gguf
+from halo.words import clean, shown
 
 _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 _NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+_LONGEST_NAME = 80
 _NAMED = 3  # missing parts, at most
 
 
@@ -23,6 +25,12 @@ def stem(path: Path) -> str:
     """The file's name without its ending; what all parts have in common, where it is one of several."""
     named = _NAME.fullmatch(path.name)
     return named[1] if named else path.name.removesuffix(".gguf")
+
+
+def name_of(file: GgufFile) -> str:
+    """What people call the model: it is printed, and sent to others, so cut and without control characters."""
+    name = file.metadata.get("general.name")
+    return clean(name if name and isinstance(name, str) else stem(file.path), _LONGEST_NAME)
 
 
 def read_parts(path: Path) -> GgufFile:
@@ -53,6 +61,12 @@ def _paths(given: GgufFile) -> list[Path]:
             f"{given.path} is part {number} of {count} of a split model, but is not named so: the parts are found by "
             f"names that end in -00001-of-{count:05}.gguf and so on. Give all of them the names that they had."
         )
+    if not 1 <= int(named[2]) <= int(named[3]):
+        raise ModelError(
+            f"{given.path} is named as part {int(named[2])} of {int(named[3])}, and its number is "
+            f"{'beyond the count' if int(named[2]) else 'zero'}: it was renamed. Give all parts the names that they "
+            f"had, from -00001-of-{count:05}.gguf on."
+        )
     _check_place(given, int(named[2]) - 1, int(named[3]))
     paths = [given.path.with_name(f"{named[1]}-{i:05}-of-{count:05}.gguf") for i in range(1, count + 1)]
     missing = [path.name for path in paths if not path.exists()]
@@ -81,7 +95,7 @@ def _joined(parts: list[GgufFile]) -> GgufFile:
     for part in parts:
         for key, value in part.metadata.items():
             if key != _NUMBER and first.metadata.get(key, value) != value:
-                raise _of_different_models(first, part, f"they differ in {key}")
+                raise _of_different_models(first, part, f"they differ in {shown(key)}")
         for tensor in part.tensors.values():
             if tensor.name in tensors:
                 raise _of_different_models(first, part, f"tensor {tensor.name!r} is there twice")

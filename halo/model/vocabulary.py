@@ -10,14 +10,24 @@ from pathlib import Path
 
 from halo.errors import ModelError
 from halo.model.gguf import GgufFile, read_arrays
+from halo.words import shown
 
+_MODEL = "tokenizer.ggml.model"
+_KNOWN = ("llama", "gpt2")
+"""The tokenizers of models of this family; over some others llama.cpp aborts, or makes other tokens than were meant."""
 _TOKENS = "tokenizer.ggml.tokens"
 _BESIDE = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 """One entry for each token; llama.cpp reads so many, however many there are."""
 
 
 def check_vocabulary(file: GgufFile) -> None:
-    """Raises ModelError where a token is there twice, or has no score or type."""
+    """Raises ModelError where the tokenizer is another, or a token is there twice, or has no score or type."""
+    kind = file.metadata.get(_MODEL, _KNOWN[0])  # where it is missing llama.cpp says that itself
+    if kind not in _KNOWN:
+        raise ModelError(
+            f"{file.path} has a tokenizer of the kind {shown(kind)} ({_MODEL}); HALO runs models with "
+            "'llama' or 'gpt2' (SentencePiece or BPE). Take another GGUF of the model, or another model."
+        )
     path, arrays = file.path, read_arrays(file, (_TOKENS, *_BESIDE))
     if _TOKENS not in arrays:
         return  # llama.cpp says that itself

@@ -19,6 +19,7 @@ from halo.model.gguf import GgufFile, read_gguf
 from halo.model.gguf_write import Value, write_gguf
 from halo.model.split import stem
 from halo.quality import LEVELS
+from halo.words import clean, shown
 
 ARCHITECTURE = "halo-sidecar"
 VERSION = 1
@@ -125,8 +126,9 @@ def read_sidecar(path: Path, model: Model) -> Sidecar:
     reader = _Reader(path)
     identity = reader.text("halo.model.identity")
     if identity != model.identity:
+        name = clean(reader.text("halo.model.name"), 80)
         raise SidecarError(
-            f"{path} was made for another model file ({reader.text('halo.model.name')}, {identity[:12]}...) than "
+            f"{path} was made for another model file ({name}, {identity[:12]}...) than "
             f"{model.path} ({model.identity[:12]}...). {_AGAIN}"
         )
     if reader.count("halo.layer_count", 1 << 16) != model.spec.n_layers:
@@ -143,7 +145,7 @@ def read_sidecar(path: Path, model: Model) -> Sidecar:
     )
     for level, share in QUALITY_SHARES.items():
         if reader.file.metadata.get(f"halo.quota.{level}") != sidecar.quotas(share):
-            raise reader.fail(f"its quotas for the quality {level!r} are not those of its tables")
+            raise reader.fail(f"its quotas for the quality {shown(level)} are not those of its tables")
     return sidecar
 
 
@@ -189,7 +191,7 @@ class _Reader:
         version = self.file.metadata.get("halo.sidecar.version")
         if version != VERSION:
             raise SidecarError(
-                f"{path} is a sidecar of version {version!r}; this HALO reads version {VERSION}. {_AGAIN}"
+                f"{path} is a sidecar of version {shown(version)}; this HALO reads version {VERSION}. {_AGAIN}"
             )
 
     def fail(self, why: str) -> SidecarError:

@@ -23,13 +23,13 @@ from halo.cell.messages import (
     Profile,
     Sealing,
     Work,
-    clean,
     decode,
     encode,
 )
 from halo.cell.roster import Roster
 from halo.cell.topics import Topics, is_name
 from halo.errors import BrokerError, CellError
+from halo.words import clean
 
 MODEL = ModelId("ab" * 32, "TinyLlama", "tinyllama.gguf")
 SEALING = Sealing(key="cd" * 32, ciphers=["chacha20-poly1305"])
@@ -175,6 +175,11 @@ def test_hostile_sizes_are_bad_documents(payload):
         ("incarnation", "g" * 16),
         ("incarnation", "1" * 16 + "\n"),
         ("reason", "\x1b[2J"),
+        ("reason", "\u202etxt.exe"),
+        ("reason", "\u2066x"),
+        ("reason", "a\u2028b"),
+        ("model", {"identity": "ab" * 32, "name": "x" * 201, "file": "m.gguf"}),
+        ("model", {"identity": "ab" * 32, "name": "m", "file": "x" * 256}),
         ("cores", -1),
         ("cores", True),
         ("memory_bytes", 2**70),

@@ -21,6 +21,7 @@ from halo.cell import Cell
 from halo.cell.broker import Mosquitto, find_mosquitto
 from halo.cell.loop import LoopThread
 from halo.cli import execute, generate, options, parser
+from halo.cli.console import table
 from halo.errors import BrokerError, HaloError, ModelError
 from halo.model import demo_model, open_model
 
@@ -95,7 +96,7 @@ def test_the_version_is_the_packages():
     assert halo("--version").stdout == f"halo {package.__version__}\n"
 
 
-@pytest.mark.parametrize("wrong", [[], ["sing"]])
+@pytest.mark.parametrize("wrong", [[], ["sing"], ["generate", "-p", "a", "-m", ""]])
 def test_wrong_usage_is_exit_code_2(wrong):
     assert halo(*wrong).returncode == 2
 
@@ -147,6 +148,14 @@ def test_a_prompt_that_is_no_text_is_named(data, said, way, tmp_path):
     options = parser().parse_args(["generate", *(["-f", str(file)] if way == "file" else [])])
     with file.open() as piped, mock.patch("sys.stdin", piped), pytest.raises(HaloError, match=said):
         generate.read_prompt(options)
+
+
+@pytest.mark.parametrize("sign", ["\x1b[31m", "\x9b31m", "\n", "\u202e", "\u2028"])
+def test_names_cannot_write_to_the_terminal(sign, capsys, tmp_path):
+    assert execute(lambda: open_model(tmp_path / f"a{sign}halo: b")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(" -m.") and f"a?{sign[1:]}halo: b does not exist" in line
+    assert table([["a", f"x{sign}"], ["b", "y" * 1000]]) == [f"a  x?{sign[1:]}", f"b  {'y' * 61}..."]
 
 
 def test_a_prompt_that_is_typed_is_read_as_utf8():
@@ -261,6 +270,23 @@ def test_a_text_that_fills_the_context_says_so(hub_extra, model):
     assert ("the context window is full" in shown.stderr) == (report["finish"] == "context")
     nothing = json.loads(halo("generate", "-m", model, *PROMPT, "-n", "0", "--json").stdout)
     assert (nothing["text"], nothing["tokens"], nothing["finish"]) == ("", 0, "length")
+
+
+def test_a_prompt_that_is_too_long_is_not_shown_and_a_window_beyond_the_training_is_told(hub_extra, model):
+    trained = open_model(model).n_ctx_train
+    long = halo("generate", "-m", model, "-p", "Once upon a time " * 90, "-c", "256")
+    assert (long.returncode, long.stdout) == (1, "")
+    assert f"larger window (-c N, n_ctx), up to {trained} with this model" in long.stderr
+    wide = halo("generate", "-m", model, *PROMPT, "-n", "1", "-c", str(trained + 1))
+    assert f"the model was trained for {trained} positions" in wide.stderr
+
+
+@pytest.mark.parametrize("terminal, shown", [(True, "a?[31m?\n\t?b?"), (False, "a\x1b[31m\r\n\t\x9bb\x7f")])
+def test_what_a_model_says_is_no_command_to_the_terminal(terminal, shown):
+    with mock.patch("sys.stdout", io.StringIO()) as out:
+        out.isatty = lambda: terminal
+        generate._show("a\x1b[31m\r\n\t\x9bb\x7f")
+    assert out.getvalue() == shown
 
 
 def test_the_prompt_can_be_piped_or_read_from_a_file(hub_extra, model, tmp_path):

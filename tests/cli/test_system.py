@@ -277,6 +277,7 @@ def test_too_few_files_are_a_sentence(files: int) -> None:
 def test_a_model_that_shrinks_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
     path = Path(shutil.copy(demo_model(), tmp_path / "model.gguf"))
     command = [sys.executable, "-m", "halo.cli", "generate", "-m", str(path), "-p", "Once", "-n", "-1", "-c", "4096"]
+    command.append("--quiet")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.read(20)

@@ -137,7 +137,11 @@ def test_options_out_of_range(option: str) -> None:
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
-    for path, why in ((tmp_path / "none.gguf", "does not exist"), (tmp_path, "is a directory")):
+    for path, why in (
+        (tmp_path / "none.gguf", "does not exist"),
+        (tmp_path, "is a directory"),
+        ("", "No model file was"),
+    ):
         with pytest.raises(ModelError, match=why):
             HaloLlama(path)
     (tmp_path / "text.gguf").write_text("not a model")

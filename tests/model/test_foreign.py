@@ -80,6 +80,7 @@ def test_what_is_no_file_is_named_and_nothing_is_waited_for(tmp_path: Path) -> N
             at: "is a socket",
             Path("/dev/zero"): "is a device",
             Path("a\0b"): "does not exist",
+            Path("https://host/model.gguf"): "is an address, and not a file: download it first",
         }.items():
             with pytest.raises(ModelError, match=said):
                 open_model(path)
@@ -90,5 +91,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, request: pytest.Fix
     path.write_bytes(bytes(100))
     path.chmod(0)
     request.getfixturevalue("nobody")
-    with pytest.raises(ModelError, match="cannot be read: Permission denied"):
+    with pytest.raises(
+        ModelError, match=r"cannot be read: Permission denied. HALO runs as the user .*chmod a.r .*model.gguf"
+    ):
         open_model(path)

@@ -14,6 +14,7 @@ import pytest
 from halo import ModelError
 from halo.model import open_model
 from halo.model.grid import attention_bounds, mlp_bounds
+from halo.model.split import name_of, read_parts
 from tests.conftest import TinyModel
 from tests.native.in_process import alone
 from tests.tiny_gguf import Shape
@@ -32,6 +33,16 @@ def test_a_good_file_is_described(tiny_model: TinyModel) -> None:
     assert len(model.identity) == 64
     assert model.grid.mlp[0] == [0, 32, 64, 96, 128, 160]
     assert model.grid.attention[0] == [0, 2, 4]  # two KV heads: 2 x 2 x 8 columns are a block of 32
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("evil\x1b]0;PWNED\x07\nhalo: fake", "evil?]0;PWNED??halo: fake"), ("x" * 10_000, "x" * 80), ("a\u202eb", "a?b")],
+)
+def test_a_name_is_printed_in_one_short_line(tiny_model: TinyModel, name: str, shown: str) -> None:
+    file = read_parts(tiny_model("F32"))
+    file.metadata["general.name"] = name
+    assert name_of(file) == shown
 
 
 def test_identity_is_of_header_and_tensor_table(tiny_model: TinyModel, tmp_path: Path) -> None:

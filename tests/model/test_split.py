@@ -109,6 +109,11 @@ def test_parts_that_are_not_what_they_should_be_are_named(
         open_model(parts[0] if parts[0].exists() else parts[0].with_name("model.gguf"))
 
 
+def test_a_number_beyond_the_count_is_named(parts: list[Path]) -> None:
+    with pytest.raises(ModelError, match=r"named as part 7 of 5, and its number is beyond the count: it was renamed"):
+        open_model(parts[0].rename(parts[0].with_name("m-00007-of-00005.gguf")))
+
+
 @pytest.mark.parametrize("number", [1, 4])
 def test_parts_of_different_models_are_refused(
     parts: list[Path], number: int, tiny_model: TinyModel, tmp_path: Path

@@ -43,3 +43,12 @@ def test_a_damaged_one_is_refused(damage, said: str, tiny_model: TinyModel, tmp_
     path.write_bytes(damage(tiny_model("F32").read_bytes()))
     with pytest.raises(ModelError, match=f"vocabulary of .*model.gguf is damaged: .*{said}"):
         check_vocabulary(read_gguf(path))
+
+
+@pytest.mark.parametrize("kind", ["none", "no_vocab", "bert", "t5", "rwkv", "plamo2", 7, "x" * 100_000])
+def test_another_tokenizer_is_refused_by_name(kind: object, tiny_model: TinyModel) -> None:
+    file = read_gguf(tiny_model("F32"))
+    file.metadata["tokenizer.ggml.model"] = kind
+    with pytest.raises(ModelError, match=f"tokenizer of the kind {repr(kind)[:50]}") as refused:
+        check_vocabulary(file)
+    assert len(str(refused.value)) < 1000

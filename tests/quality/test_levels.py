@@ -11,6 +11,7 @@ import pytest
 
 import halo
 from halo import HaloLlama
+from halo.errors import SidecarError
 from halo.model import Model, open_model
 from halo.quality import EXACT, Quality, QualityControl, parse_quality, why_not_relaxed
 
@@ -85,7 +86,7 @@ def test_without_a_sidecar_everything_is_exact_and_only_a_wish_for_less_is_answe
 @pytest.mark.parametrize(
     "damage", ["truncated", "nonsense", "missing", "a folder", "of another model", "a name beyond all bounds"]
 )
-def test_a_sidecar_that_cannot_be_used_is_named_and_the_run_is_exact(
+def test_a_sidecar_that_cannot_be_used_is_an_error_where_it_is_named_and_else_told(
     calibrated: Path, tmp_path: Path, damage: str
 ) -> None:
     sidecar = tmp_path / "given.halo.gguf"
@@ -103,7 +104,13 @@ def test_a_sidecar_that_cannot_be_used_is_named_and_the_run_is_exact(
         sidecar.write_bytes(whole)
         model = tmp_path / "other.gguf"
         model.write_bytes(calibrated.read_bytes().replace(b"general.name", b"general.nama", 1))
-    quality, engine, lines = control(model, sidecar)
+    with pytest.raises(SidecarError):
+        control(model, sidecar)
+    if damage in ("missing", "a folder", "a name beyond all bounds"):
+        return  # there is none to be found
+    beside = Path(shutil.copy(model, tmp_path / "beside.gguf"))
+    shutil.copy(sidecar, tmp_path / "beside.halo.gguf")
+    quality, engine, lines = control(beside)
     assert quality.set(None) == EXACT
     assert len(lines) == 1 and "exact" in lines[0]
     assert quality.report({})["reason"] and not engine.told

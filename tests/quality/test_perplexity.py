@@ -145,10 +145,16 @@ def test_options_that_do_not_go_together_are_wrong_usage(
     assert done.returncode == 2 and "error" in done.stderr
 
 
-def test_a_bad_sidecar_leaves_an_exact_figure_and_a_reason(calibrated: Path, stories: Path, tmp_path: Path) -> None:
+def test_a_bad_sidecar_is_an_error_where_it_is_named_and_else_a_reason(
+    calibrated: Path, stories: Path, tmp_path: Path
+) -> None:
+    model = shutil.copy(calibrated, tmp_path / "bad.gguf")
     bad = tmp_path / "bad.halo.gguf"
     bad.write_bytes(b"no sidecar")
-    found = report("-m", calibrated, "--text", stories, "--quality", "fast", "--late", 20, "--sidecar", bad)
+    arguments = ("-m", model, "--text", stories, "--quality", "fast", "--late", 20)
+    named = perplexity(*arguments, "--sidecar", bad)
+    assert named.returncode == 1 and f"{bad} is no GGUF file" in named.stderr and not named.stdout
+    found = report(*arguments)
     assert found["quality"] == "exact" and str(bad) in found["reason"]
 
 
