@@ -31,8 +31,8 @@ class Address:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise _wrong(text, str(error)) from None
+        except ValueError:  # its text may quote a password
+            raise _wrong(text, _UNREADABLE if "@" in text else "its port is no number") from None
         if parts.scheme not in _PORTS:
             raise _wrong(text, f"the scheme {parts.scheme!r} is not mqtt or mqtts")
         if not host or any(c.isspace() for c in host):
@@ -46,6 +46,9 @@ class Address:
             user=None if parts.username is None else unquote(parts.username),
             password=None if parts.password is None else unquote(parts.password),
         )
+
+
+_UNREADABLE = "of its parts host and port cannot be told (in a password, write / # ? @ : as %2F %23 %3F %40 %3A)"
 
 
 def _wrong(text: str, why: str) -> BrokerError:

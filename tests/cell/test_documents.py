@@ -271,6 +271,9 @@ def test_any_text_is_an_address_or_a_broker_error(text):
         "mqtt://me:secret@pi1:99999",
         "mqtt://pi1/topic",
         "mqtt://a b",
+        "mqtt://me:secret/x@pi1",
+        "mqtt://me:secret#x@pi1",
+        "mqtt://me:secret?x@pi1",
     ],
 )
 def test_wrong_broker_urls_are_explained_without_the_password(text):
