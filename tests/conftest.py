@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ SHARED_MODELS = ROOT.parent / "shared" / "models"  # beside the developers' chec
 
 settings.register_profile("halo", deadline=None)  # a busy machine is no failure
 settings.load_profile("halo")
+
+# Whoever runs the tests in the background may have these ignored, and programs that we start would, too.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 TinyModel = Callable[..., Path]
 
