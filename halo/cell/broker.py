@@ -197,5 +197,7 @@ def _holds(pid: int, port: int) -> bool:
         table = [line.split() for name in ("tcp", "tcp6") for line in (process / "net" / name).read_text().splitlines()]
         listening = {f"socket:[{row[9]}]" for row in table if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
         return not listening.isdisjoint(str(fd.readlink()) for fd in (process / "fd").iterdir())
+    except FileNotFoundError:  # of a process that is just ending, or of a system without /proc
+        return not Path("/proc/self/net/tcp").exists()
     except (OSError, IndexError):
         return True

@@ -66,7 +66,10 @@ def brokers(tmp_path_factory):
     subprocess.run(["mosquitto_passwd", "-U", folder / "passwords"], check=True)
     rights = zip(users, ("readwrite", "write", "read"), strict=True)
     (folder / "acl").write_text("".join(f"user {user}\ntopic {right} halo/#\n" for user, right in rights))
-    ports = {name: free_port() for name in _LISTENERS}
+    found = set()
+    while len(found) < len(_LISTENERS):  # one may be given twice while nobody listens at it
+        found.add(free_port())
+    ports = dict(zip(_LISTENERS, found, strict=True))
     files = {name: folder / name for name in ("good", "other", "expired", "self")} | {"folder": folder}
     parts = [f"listener {ports[name]} 127.0.0.1\n{text.format(**files)}\n" for name, text in _LISTENERS.items()]
     conf = folder / "conf"
