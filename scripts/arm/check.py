@@ -173,8 +173,8 @@ def results(cell: Cell) -> NDArray[np.float64]:
 def check_worker(root: Root, log: Path) -> None:
     shape = Shape(d=256, n_layers=4, ff=704)
     for kind in ("F32", "Q8_0"):
-        file = write_tiny(root.folder / "work" / f"check-{kind}.gguf", kind, shape)
-        words = ["-m", f"/work/{file.name}"]
+        file = write_tiny(root.folder / "files" / f"check-{kind}.gguf", kind, shape)
+        words = ["-m", f"/files/{file.name}"]
         with broker(log.with_suffix(".broker")) as url, process(root.worker(url, *words), log):
             wait_for(log, "is in the cell")
             there, share = logits(file, url)
@@ -234,7 +234,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     args = parser.parse_args()
     root = Root(args.root.resolve(), args.cpu, args.page)
-    log = root.folder / "work" / "worker.log"
+    log = root.folder / "files" / "worker.log"
     check_kernels(root)
     check_hub(root, log)
     check_worker(root, log)

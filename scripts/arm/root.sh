@@ -37,6 +37,7 @@ need_root() {
   local suite=$1
   root=$ARM_CACHE/$suite
   [ -d "$root" ] || make_root "$suite"
+  mkdir -p "$root/files"
   cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
   cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
   local path tool
@@ -72,7 +73,7 @@ make_root() {
   for name in sh:dash c++:g++ cc:gcc; do ln -sf "${name#*:}" "$new/usr/bin/${name%:*}"; done
   cp "$new/usr/share/base-passwd/passwd.master" "$new/etc/passwd"
   cp "$new/usr/share/base-passwd/group.master" "$new/etc/group"
-  mkdir -p "$new/etc/ssl/certs" "$new/wheels" "$new/work"
+  mkdir -p "$new/etc/ssl/certs" "$new/wheels" "$new/files"
   chmod 1777 "$new/tmp"
   mv "$new" "$ARM_CACHE/$suite"
 }
