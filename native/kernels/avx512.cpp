@@ -3,10 +3,9 @@
 #include "kernels/avx512/activations.h"
 #include "kernels/avx512/iq4_nl.h"
 #include "kernels/avx512/plain.h"
-#include "kernels/avx512/q3_k.h"
+#include "kernels/avx512/q36_k.h"
 #include "kernels/avx512/q45.h"
 #include "kernels/avx512/q45_k.h"
-#include "kernels/avx512/q6_k.h"
 #include "kernels/avx512/q8_0.h"
 #include "kernels/elementwise.h"
 
