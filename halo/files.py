@@ -27,7 +27,7 @@ _TRY = {
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to: it becomes `path` at the end, and is removed where something goes wrong; a
     file that was there stays until then. Raises OutputError where the system does not let it be written."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    temporary = _beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -38,6 +38,10 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp{os.getpid()}")
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -52,7 +56,7 @@ def check_writable(path: Path) -> None:
     """Raises OutputError where `whole` could not even begin: asked before work that takes long."""
     if path.is_dir():
         raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    probe = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    probe = _beside(path)
     try:
         probe.write_bytes(bytes(4096))
     except OSError as error:

@@ -230,17 +230,8 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             if engine is not None:
                 self._open_vocabulary(path, engine.n_ctx, vocabulary)
             else:
-                from halo.cell.hub import log_to_stderr
-                from halo.model import open_model  # here: an engine that is given needs no native module
-                from halo.model.vocabulary import check_vocabulary
-
-                model = open_model(path)
-                check_vocabulary(model.file)
-                tell = log or log_to_stderr
-                model.converted.tell(tell)
+                model = _open_for_text(path, n_ctx, log)
                 self.n_ctx_train = model.n_ctx_train
-                if n_ctx > self.n_ctx_train:
-                    tell(f"the model was trained for {self.n_ctx_train} positions; text beyond that is poor")
                 self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(
@@ -448,6 +439,21 @@ def _needs_context(what: str) -> NotImplementedError:
         f"HaloLlama has no {what}: it needs llama.cpp's own context, and the caches of a cell are on its "
         "devices. A prompt that starts like the one before is not evaluated again, without any of this."
     )
+
+
+def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> Model:
+    """Open a model whose vocabulary llama.cpp can read; say what its user should know."""
+    from halo.cell.hub import log_to_stderr
+    from halo.model import open_model  # here: an engine that is given needs no native module
+    from halo.model.vocabulary import check_vocabulary
+
+    model = open_model(path)
+    check_vocabulary(model.file)
+    tell = log or log_to_stderr
+    model.converted.tell(tell)
+    if n_ctx > model.n_ctx_train:
+        tell(f"the model was trained for {model.n_ctx_train} positions; text beyond that is poor")
+    return model
 
 
 def _model_file(path: str | os.PathLike[str] | None) -> Path:

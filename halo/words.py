@@ -12,10 +12,15 @@ _UNSEEN = ("Cc", "Cf", "Zl", "Zp")
 """Categories of Unicode that move the cursor, end lines or turn the direction of writing."""
 
 
-def shortened(items: Sequence[str]) -> str:
-    """`a, b, c`; of more than six the first six, `and 3 more`."""
-    more = f" and {len(items) - _MANY} more" if len(items) > _MANY else ""
-    return ", ".join(items[:_MANY]) + more
+def shortened(items: Sequence[str], most: int = _MANY) -> str:
+    """`a, b, c`; of more than `most` the first ones, `and 3 more`."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def gigabytes(size: int) -> str:
+    """`1.50 GB`, of bytes."""
+    return f"{size / 1e9:.2f} GB"
 
 
 def visible(text: str) -> str:

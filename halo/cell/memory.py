@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from halo.errors import CellError
+from halo.words import gigabytes
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
 _OVERHEAD = 60 * 10**6
@@ -70,7 +71,9 @@ class Budget:
 
     def __init__(self, wanted: int | None = None) -> None:
         if wanted is not None and wanted <= _OVERHEAD:
-            raise ValueError(f"--memory {_gb(wanted)} is less than a worker takes without a model ({_gb(_OVERHEAD)}).")
+            raise ValueError(
+                f"--memory {gigabytes(wanted)} is less than a worker takes without a model ({gigabytes(_OVERHEAD)})."
+            )
         self._wanted = wanted
 
     @property
@@ -85,19 +88,14 @@ class Budget:
         or nothing.
         """
         most = free() + held if self._wanted is None else self._wanted
-        limit = f"the {_gb(most)} that " + ("are free" if self._wanted is None else "it may take (--memory)")
+        limit = f"the {gigabytes(most)} that " + ("are free" if self._wanted is None else "it may take (--memory)")
         need = weights + _OVERHEAD
         if need > most:
             raise CellError(
-                f"it needs {_gb(need)} for weights, more than {limit}. Try more workers that share the model "
+                f"it needs {gigabytes(need)} for weights, more than {limit}. Try more workers that share the model "
                 "(--residency shards at the hub), or a smaller quantisation"
             )
         if need + caches > most:
-            return (
-                f"a full context would take {_gb(caches)} more, and then {_gb(need + caches)} be more than {limit} (-c)"
-            )
+            more, in_all = gigabytes(caches), gigabytes(need + caches)
+            return f"a full context would take {more} more, and then {in_all} be more than {limit} (-c)"
         return ""
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"

@@ -262,6 +262,7 @@ class WorkerService:
 
         A worker that serves already goes on with what it has.
         """
+        said = False
         while True:
             try:
                 if advice := self._residence.room(shard, lease.n_ctx * lease.slots):
@@ -269,8 +270,9 @@ class WorkerService:
                 break
             except CellError as error:
                 reason = clean(f"it cannot load its part of the model: {error}")
-            if reason.split(" that ")[0] != self._profile.reason.split(" that ")[0]:
+            if not said:
                 self._log(reason)
+                said = True
             state = "ready" if self._profile.state == "ready" else "refused"
             self._profile = msgspec.structs.replace(self._profile, state=state, reason=reason)
             await self._publish_if_up()

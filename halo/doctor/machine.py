@@ -7,6 +7,7 @@ import shlex
 from halo.doctor.finding import Finding, Unreadable, bad, named, ok, warn
 from halo.doctor.models import ModelFile
 from halo.doctor.system import System
+from halo.words import gigabytes
 
 _CPUFREQ = "sys/devices/system/cpu/{}/cpufreq/"
 _HOT_C = 80
@@ -127,12 +128,11 @@ def memory(system: System, model: ModelFile | None = None) -> Finding:
     """Whether the model fits into this device's memory."""
     kib = meminfo(system)
     total, free = kib["MemTotal"] << 10, kib["MemAvailable"] << 10
-    measured = f"{_gb(free)} of {_gb(total)} are free"
+    measured = f"{gigabytes(free)} of {gigabytes(total)} are free"
     if model is None:
         return ok(f"{measured} (with -m MODEL: compared with what that needs)")
-    measured += (
-        f"; {model.name} needs {_gb(model.resident_bytes)}, {_gb(model.cache_bytes)} of it for {model.n_ctx} positions"
-    )
+    needed, caches = gigabytes(model.resident_bytes), gigabytes(model.cache_bytes)
+    measured += f"; {model.name} needs {needed}, {caches} of it for {model.n_ctx} positions"
     if model.resident_bytes <= free:
         return ok(measured)
     smaller = (
@@ -157,7 +157,9 @@ def swap(system: System) -> Finding:
     kib = meminfo(system)
     used = kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)
     devices = [line.split()[0] for line in system.try_read("proc/swaps").splitlines()[1:] if line.split()]
-    measured = f"{_gb(used << 10)} swapped out" + (f" to {', '.join(devices)}" if devices else "; there is no swap")
+    measured = f"{gigabytes(used << 10)} swapped out" + (
+        f" to {', '.join(devices)}" if devices else "; there is no swap"
+    )
     if used <= _SWAPPED * kib["MemTotal"]:
         return ok(measured)
     return warn(
@@ -180,7 +182,3 @@ def meminfo(system: System) -> dict[str, int]:
     if not {"MemTotal", "MemAvailable"} <= found.keys():
         raise Unreadable("/proc/meminfo has no MemTotal and MemAvailable")
     return found
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from halo.errors import ModelError
 from halo.model.gguf import GgufFile, TensorInfo, read_gguf
-from halo.words import clean, shown
+from halo.words import clean, shortened, shown
 
 _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 _NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
@@ -71,10 +71,9 @@ def _paths(given: GgufFile) -> list[Path]:
     paths = [given.path.with_name(f"{named[1]}-{i:05}-of-{count:05}.gguf") for i in range(1, count + 1)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
-        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise ModelError(
             f"{given.path} is one of the {count} parts of a model, and not all are beside it: "
-            f"{', '.join(missing[:_NAMED])}{more} cannot be found. Put all parts into one folder."
+            f"{shortened(missing, _NAMED)} cannot be found. Put all parts into one folder."
         )
     return paths
 

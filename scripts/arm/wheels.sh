@@ -13,7 +13,7 @@ while [ $# -gt 0 ]; do
     --hub) hub=1 ;;
     --suite) suites=("${2:?which suite}"); shift ;;
     -*) sed -n 2,5p "$ARM/wheels.sh" >&2; exit 2 ;;
-    *) out=$(realpath -m "$CALLER/$1") ; [ "${1#/}" = "$1" ] || out=$1 ;;
+    *) out=$(cd "$CALLER" && realpath -m "$1") ;;
   esac
   shift
 done

@@ -220,27 +220,28 @@ def test_of_hubs_that_come_at_the_same_moment_one_stays(open_cell, broker):
             forward(next(cell for cell in cells if cell.engine._members.failure is None))
 
 
-def test_a_hub_that_is_usurped_while_it_waits_for_workers_says_so_at_once(open_cell, broker, loop, model, view):
-    usurper = messages.Lease(
-        session="f" * 16,
-        hub="usurper",
-        model=messages.ModelId("0" * 64, "m", "m.gguf"),
-        n_ctx=64,
-        slots=1,
-        partials="fixed",
-        since=1.0,
-    )
+USURPER = messages.Lease(
+    session="f" * 16,
+    hub="usurper",
+    model=messages.ModelId("0" * 64, "m", "m.gguf"),
+    n_ctx=64,
+    slots=1,
+    partials="fixed",
+    since=1.0,
+)
 
+
+def test_a_hub_that_is_usurped_while_it_waits_for_workers_says_so_at_once(open_cell, broker, loop, model, view):
     def usurp():
         eventually(lambda: view().lease)
-        retain(loop, broker.address, "halo/halo/hub", messages.encode(usurper))
+        retain(loop, broker.address, "halo/halo/hub", messages.encode(USURPER))
 
     thread = threading.Thread(target=usurp)
     thread.start()
     with pytest.raises(CellError, match="already has a hub: usurper"):
         open_cell(broker=str(broker.address), workers=1)
     thread.join()
-    assert read_retained(loop, broker.address)["halo/halo/hub"] == messages.encode(usurper)
+    assert read_retained(loop, broker.address)["halo/halo/hub"] == messages.encode(USURPER)
 
 
 def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines, model, monkeypatch):
@@ -272,21 +273,12 @@ def test_a_lease_without_heartbeat_is_taken_over(open_cell, loop, broker, lines,
 
 def test_a_hub_that_lost_its_lease_stops_with_an_explanation(open_cell, loop, broker, model):
     cell = open_cell(broker=str(broker.address), workers=0)
-    usurper = messages.Lease(
-        session="f" * 16,
-        hub="usurper",
-        model=messages.ModelId("0" * 64, "m", "m.gguf"),
-        n_ctx=64,
-        slots=1,
-        partials="fixed",
-        since=1.0,
-    )
-    retain(loop, broker.address, "halo/halo/hub", messages.encode(usurper))
+    retain(loop, broker.address, "halo/halo/hub", messages.encode(USURPER))
     eventually(lambda: cell.engine._members.failure)
     with pytest.raises(CellError, match="already has a hub: usurper"):
         forward(cell)
     cell.close()  # and leaves the other's lease alone
-    assert read_retained(loop, broker.address)["halo/halo/hub"] == messages.encode(usurper)
+    assert read_retained(loop, broker.address)["halo/halo/hub"] == messages.encode(USURPER)
 
 
 def test_a_cleared_lease_is_put_back(open_cell, loop, broker, view):

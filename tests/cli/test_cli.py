@@ -18,8 +18,6 @@ import pytest
 pytest.importorskip("halo._native")
 
 from halo.cell import Cell
-from halo.cell.broker import Mosquitto, find_mosquitto
-from halo.cell.loop import LoopThread
 from halo.cli import execute, generate, options, parser
 from halo.cli.console import table
 from halo.errors import BrokerError, HaloError, ModelError
@@ -51,15 +49,9 @@ def hub_extra():
 
 
 @pytest.fixture
-def broker():
+def broker(mosquitto):
     """The URL of a broker."""
-    if (program := find_mosquitto()) is None:
-        pytest.skip("mosquitto is not installed")
-    loop = LoopThread("test")
-    started = loop.run(Mosquitto.start(program))
-    yield str(started.address)
-    loop.run(started.stop())
-    loop.close()
+    return str(mosquitto.address)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,6 @@ import pytest
 pytest.importorskip("halo._native")
 pytest.importorskip("llama_cpp")
 
-from halo.cell.broker import Mosquitto, find_mosquitto
-from halo.cell.loop import LoopThread
 from halo.cell.topics import Topics
 from halo.cell.view import look
 from halo.errors import ModelError
@@ -37,16 +35,10 @@ def generate():
 
 
 @pytest.fixture
-def broker():
+def broker(mosquitto):
     """A broker; `.view()` looks at the cell there."""
-    if (program := find_mosquitto()) is None:
-        pytest.skip("mosquitto is not installed")
-    loop = LoopThread("test")
-    started = loop.run(Mosquitto.start(program))
-    started.view = lambda: loop.run(look(started.address, Topics("halo"), 0.1))
-    yield started
-    loop.run(started.stop())
-    loop.close()
+    mosquitto.view = lambda: mosquitto.loop.run(look(mosquitto.address, Topics("halo"), 0.1))
+    return mosquitto
 
 
 def begin(*command, **streams):
