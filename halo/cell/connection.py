@@ -12,9 +12,12 @@ from typing import Any, NoReturn
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from halo.cell.address import Address
 from halo.cell.explain import Denied, code_of, explain, is_final, reason
+from halo.cell.messages import MAX_DOCUMENT
 from halo.errors import BrokerError
 
 Handler = Callable[[str, bytes, bool], None]
@@ -29,6 +32,8 @@ BACK_OFF_S = (0.1, 5.0)
 RETURNS_S = 5.0
 """What we publish, and read, comes back within this time, also where packets are lost."""
 _NEWEST = aiomqtt.ProtocolVersion.V5
+_LARGEST_PACKET = 2 * MAX_DOCUMENT
+"""Bytes. An MQTT 5 broker keeps from us what is larger; of MQTT 3.1.1 paho would take in 256 MiB first."""
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED = 128  # codes of SUBACK and PUBACK from here on
 _LOGGER = logging.getLogger("halo.mqtt")
@@ -224,6 +229,7 @@ class Connection:
             protocol=self._version,
             clean_session=None if modern else True,
             clean_start=True if modern else MQTT_CLEAN_START_FIRST_ONLY,  # paho's word for "not given"
+            properties=_limits() if modern else None,
             will=self._will,
             timeout=_ANSWER_S,
             keepalive=self._keepalive_s,
@@ -266,6 +272,12 @@ class Connection:
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
+
+
+def _limits() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = _LARGEST_PACKET
+    return properties
 
 
 def _value(code: Any) -> int:

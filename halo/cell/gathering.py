@@ -15,7 +15,11 @@ from halo.errors import CellError
 
 _ANNOUNCE_S = 1.0
 """A device says within this time whether it serves."""
+_SILENT_S = 3.0
+"""One that has said nothing by then is not there, whatever profile of it the broker retains; packets may be lost."""
 _TELL_S = 3.0
+_TOLD = 8
+"""Of more devices that refuse the user is told the number."""
 _LOOK_S = 0.1
 _LOADING_S = 10.0
 """A worker that loads says each second how far it is."""
@@ -25,7 +29,6 @@ _LOADING_S = 10.0
 class Gathering:
     """`wanted` workers for a session, or those that are there (None)."""
 
-    session: str
     wanted: int | None
     roster: Roster
     log: Callable[[str], None]
@@ -50,18 +53,19 @@ class Gathering:
         loading = self._loading()
         while True:
             check()
-            waited = loop.time() > begin + patience_s
+            age = loop.time() - begin
+            waited = age > patience_s
             if self.shards is not None:
                 await self.shards.gather(self.wanted, waited)
             if loading != (loading := self._loading()):
                 further = loop.time()
             if waited and not (loading and loop.time() < further + _LOADING_S):
                 break
-            ready, refusals = self.roster.ready(self.session), self.roster.refusals()
+            ready = self.roster.ready()
             if self.wanted is not None and len(ready) >= self.wanted:
                 return
-            settled = not self.roster.undecided(self.session) and loop.time() > begin + _ANNOUNCE_S
-            if settled and (refusals or (self.wanted is None and ready)):
+            settled = age > _ANNOUNCE_S and not self.roster.undecided(heard_only=age > _SILENT_S)
+            if settled and (self.roster.refusals() or (self.wanted is None and ready)):
                 break
             if self.wanted is not None and loop.time() > told + _TELL_S:
                 told = loop.time()
@@ -77,20 +81,24 @@ class Gathering:
         """Who will serve the session when it has loaded what it shall hold, and how far it is."""
         if self.shards is not None and not self.shards.is_settled:
             return {}  # they wait for others
-        names = set(self.roster.serving(self.session)) - set(self.roster.ready(self.session))
+        names = set(self.roster.serving()) - set(self.roster.ready())
         return {name: self.roster.profiles[name].loaded for name in names}
 
     def _complain(self) -> None:
-        ready, refusals = self.roster.ready(self.session), self.roster.refusals()
+        ready, refusals = self.roster.ready(), self.roster.refusals()
         if len(ready) >= (self.wanted or 0) and (ready or not refusals):
-            for name, reason in refusals.items():
-                self.log(news.left_out(name, reason))
+            for name in list(refusals)[:_TOLD]:
+                self.log(news.left_out(name, refusals[name]))
+            if len(refusals) > _TOLD:
+                self.log(f"{len(refusals) - _TOLD} more do not take part: see 'halo devices'")
             return
         text = f"{len(ready)} of {self.wanted} workers are ready" if self.wanted else "no worker is ready"
         text += f" ({', '.join(ready)})" if ready else ""
         text += f" in the cell {self.cell!r} at {self.address}"
         if refusals:
-            raise CellError(f"Only {text}. " + " ".join(f"{name}: {reason}" for name, reason in refusals.items()))
+            told = " ".join(f"{name}: {reason}" for name, reason in list(refusals.items())[:_TOLD])
+            more = f" And {len(refusals) - _TOLD} more: see 'halo devices'." if len(refusals) > _TOLD else ""
+            raise CellError(f"Only {text}. {told}{more}")
         raise CellError(
             f"Only {text}. Start the missing ones with 'halo worker --broker {self.address} --cell "
             f"{self.cell} -m MODEL' (for another machine: with this broker's name in its network), "

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
+from typing import Literal
 
 from halo.cell.connection import Connection
 from halo.cell.messages import BadDocument, Beat, Lease, OtherProtocol, decode, encode
 from halo.cell.topics import Topics
 from halo.cell.view import already_led
 from halo.errors import CellError
+
+_FOREIGN_BEATS_S = 3.0
+"""A hub of another version of which nothing has been heard for so long is dead."""
 
 
 class LeaseHolder:
@@ -28,8 +33,10 @@ class LeaseHolder:
         self._standing = False
         """The broker has shown us our own lease since we connected."""
         self._shown = asyncio.Event()
-        self._spoilt = False
-        """Somebody has written over our lease, and has no lease there."""
+        self._over_ours: Literal["nothing", "rubbish", "foreign"] = "nothing"
+        """What somebody has written over our lease: what is none, or one of another version."""
+        self._foreign_at = 0.0
+        """When a hub of another version was heard of last."""
         self._rival: Lease | None = None
         """Another hub's lease that was there before ours."""
 
@@ -55,8 +62,8 @@ class LeaseHolder:
             raise self.failure
 
     async def put_back(self, connection: Connection) -> None:
-        """After a reconnection."""
-        if (lease := self.lease) is not None:
+        """After a reconnection; not over one of another version, whose hub may live (see `beat`)."""
+        if (lease := self.lease) is not None and self._over_ours != "foreign":
             await connection.publish(self._topics.lease, encode(lease), retain=True)
 
     def reconnected(self) -> None:
@@ -66,16 +73,27 @@ class LeaseHolder:
     async def clear(self, connection: Connection) -> None:
         """Leave the cell to others, unless it is another's already."""
         held, self._lease = self.lease, None  # from here on it is not put back
-        if held is not None:
+        if held is not None and self._over_ours != "foreign":
             await connection.publish(self._topics.lease, b"", retain=True)
 
     def beat(self, connection: Connection) -> None:
         """Say that we are alive; and say our lease again where somebody has written over it, for who comes later."""
         if (lease := self.lease) is not None:
             connection.send(self._topics.beat, encode(Beat(session=lease.session)))
-            if self._spoilt:
-                self._spoilt = False
+            dead = time.monotonic() > self._foreign_at + _FOREIGN_BEATS_S
+            if self._over_ours == "rubbish" or (self._over_ours == "foreign" and dead):
+                self._over_ours = "nothing"
                 connection.send(self._topics.lease, encode(lease), retain=True)
+
+    def hear_beat(self, payload: bytes, retained: bool) -> None:
+        """A heartbeat, mostly our own. With a living hub of another version we do not quarrel."""
+        try:
+            decode(Beat, payload)
+        except OtherProtocol:
+            if not retained:
+                self._foreign_at = time.monotonic()
+        except BadDocument:
+            pass
 
     def hear(self, connection: Connection, payload: bytes, retained: bool) -> None:
         """What stands on the lease's topic."""
@@ -87,10 +105,15 @@ class LeaseHolder:
             return
         try:
             lease = decode(Lease, payload)
-        except BadDocument as error:
+        except OtherProtocol:
             self.ignored += 1
-            self._spoilt = not isinstance(error, OtherProtocol)  # with a hub of another version we do not quarrel
+            self._over_ours, self._foreign_at = "foreign", time.monotonic()
             return
+        except BadDocument:
+            self.ignored += 1
+            self._over_ours = "rubbish"
+            return
+        self._over_ours = "nothing"
         if lease.session == own.session:
             self._standing = True
             self._shown.set()

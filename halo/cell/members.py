@@ -98,7 +98,7 @@ class Members:
     async def begin(self, wanted: int | None) -> None:
         """Take the first members: those that are ready. CellError where the user wants more than is there."""
         self._limit = MOST if wanted is None else wanted
-        ready = self._roster.ready(self._session)
+        ready = self._roster.ready()
         if wanted is None and len(ready) > MOST:
             self._log(f"{len(ready)} workers are ready: the first {MOST} by name take part, as many as a cell may have")
         for name in ready[: self._limit]:
@@ -243,7 +243,7 @@ class Members:
 
     def _fill(self) -> None:
         """Let in who is ready, as long as there is room."""
-        for name in self._roster.ready(self._session) if self._begun else ():
+        for name in self._roster.ready() if self._begun else ():
             if not self._has_room():
                 return
             member, owner = self._members.get(name), owner_of(self._roster.profiles[name])

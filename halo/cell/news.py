@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from halo.cell.roster import MOST_KNOWN
 from halo.words import shortened
 
 
@@ -12,6 +13,15 @@ def describe(names: Sequence[str]) -> str:
     if not names:
         return "the hub alone"
     return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({shortened(names)})"
+
+
+def crowd(profiles: str) -> str:
+    """More devices are retained at `profiles`, a topic, than a hub looks at."""
+    return (
+        f"the broker retains profiles of more than {MOST_KNOWN} devices: those that serve and those heard of last "
+        f"count. To remove what devices that are gone have left behind: mosquitto_sub -h HOST -t '{profiles}' "
+        "--remove-retained -W 5 (devices that are there come back by themselves)"
+    )
 
 
 def joined(name: str) -> str:

@@ -19,6 +19,7 @@ from halo.cell.links import counted_link, link_of, work_of
 from halo.cell.members import POLL_S, Members
 from halo.cell.messages import Lease, Links, ModelId, Partials, Plan, Residency, encode
 from halo.cell.native import Native
+from halo.cell.news import crowd
 from halo.cell.roster import Roster
 from halo.cell.shards import HubShards
 from halo.cell.topics import Topics
@@ -72,7 +73,7 @@ class HubSession:
     ) -> None:
         """`shards` makes the one who tells workers what to hold, where they do not hold everything."""
         self.session = secrets.token_hex(8)
-        self.roster = Roster()
+        self.roster = Roster(self.session)
         self.shards = None if shards is None else shards(self.session, self.roster, self._publish_plan)
         self.on_failure: Callable[[], None] = lambda: None
         """Called once when `failure` is set."""
@@ -85,6 +86,7 @@ class HubSession:
         self._left_behind = ""
         self._claimed = False
         """The broker is not ours alone."""
+        self._told_crowd = False
         self._news = asyncio.Event()
         self._stop = asyncio.Event()
         """Set: the workers that go are leaving with us."""
@@ -102,7 +104,7 @@ class HubSession:
             address,
             f"halo-{identity}-hub",
             self._hear,
-            topics={topics.lease: 1, topics.all_profiles: 1},
+            topics={topics.lease: 1, topics.beat: 0, topics.all_profiles: 1},
             on_up=self._on_up,
             will_clears=topics.lease,
             log=log,
@@ -151,9 +153,7 @@ class HubSession:
             raise CellError(f"No datagrams (--transport udp) here: {self._datagrams.unavailable}")
         lease = self._new_lease()
         await self._take_cell(lease)
-        gathering = Gathering(
-            self.session, wanted, self.roster, self._log, self._topics.cell, self._address, self.shards
-        )
+        gathering = Gathering(wanted, self.roster, self._log, self._topics.cell, self._address, self.shards)
 
         def check_all() -> None:
             check()
@@ -273,12 +273,21 @@ class HubSession:
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic == self._topics.lease:
             self._holder.hear(self._control, payload, retained)
+        elif topic == self._topics.beat:
+            self._holder.hear_beat(payload, retained)
+            return
         elif name := self._topics.profile_owner(topic):
-            if self.roster.hear(name, payload) and name not in self.roster.profiles:
+            if self.roster.hear(name, payload, retained) and name not in self.roster.profiles:
                 self._check_soon(name)
             else:
                 self.members.hear(name)
+            self._tell_crowd()
         self._news.set()
+
+    def _tell_crowd(self) -> None:
+        if self.roster.left_out and not self._told_crowd:
+            self._told_crowd = True
+            self._log(crowd(self._topics.all_profiles))
 
     def _check_soon(self, name: str) -> None:
         """Miss a device whose profile is not back in a moment; if we are cut off meanwhile that says nothing."""

@@ -51,8 +51,7 @@ class HubShards:
 
     async def gather(self, wanted: int | None, waited: bool) -> None:
         """While workers come: share out once `wanted` are there or, without a number, when it was `waited` enough."""
-        session = self._plan.session
-        serving = self._roster.serving(session)
+        serving = self._roster.serving()
         if not self._plan.is_settled and (waited if wanted is None else len(serving) >= wanted):
             self._plan.settle(serving[:wanted])
         await self.follow()
@@ -64,7 +63,7 @@ class HubShards:
         """
         if not self._plan.is_settled:
             return
-        serving = set(self._roster.serving(self._plan.session))
+        serving = set(self._roster.serving())
         known = set(self._plan.document().shards)
         just_missing = known - serving - self._missed
         self._missed = known - serving

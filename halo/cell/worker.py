@@ -310,7 +310,8 @@ class WorkerService:
             self._lease = decode(Lease, payload) if payload else None
         except OtherProtocol as error:
             self.ignored += 1
-            self._say_once(f"the hub {error.hub} of this cell is not served: {error}")
+            hub = f"the hub {error.hub}" if error.hub else "the hub"
+            self._say_once(f"{hub} of this cell is not served: {error}")
             return
         except BadDocument:
             self.ignored += 1

@@ -10,6 +10,8 @@ import msgspec
 from halo.cell.address import Address
 from halo.cell.ledger import HUB
 from halo.cell.messages import Link, Profile, Shard, Work
+from halo.cell.news import crowd
+from halo.cell.topics import Topics
 from halo.cell.view import View
 from halo.cli.console import size, table
 from halo.words import shortened
@@ -23,6 +25,7 @@ def as_json(cell: str, view: View) -> dict[str, Any]:
         "devices": [_device(view, p) for _, p in sorted(view.roster.profiles.items())],
         "gone": [_work(work) for name, work in view.work().items() if name not in (HUB, *view.roster.profiles)],
         "ignored": view.roster.ignored,
+        "left_out": view.roster.left_out,
     }
 
 
@@ -79,6 +82,8 @@ def as_text(cell: str, address: Address, view: View) -> str:
         lines += unreached(link for link in links if link is not None)
         lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
     lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
+    if view.roster.left_out:
+        lines.append(crowd(Topics(cell).all_profiles))
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from halo.cell.messages import (
     decode,
     encode,
 )
-from halo.cell.roster import Roster
+from halo.cell.roster import MOST_KNOWN, Roster
 from halo.cell.topics import Topics, is_name
 from halo.errors import BrokerError, CellError
 from halo.words import clean
@@ -207,6 +207,46 @@ def test_a_profile_counts_only_on_its_own_topic():
     assert (set(roster.profiles), roster.ignored) == ({"pi2"}, 1)
     assert roster.hear("pi2", b"")
     assert not roster.profiles
+
+
+def profile(name, **fields):
+    return encode(msgspec.structs.replace(PROFILE, name=name, **fields))
+
+
+def test_who_serves_and_who_was_heard_of_last_is_known_of_more_than_there_is_room_for():
+    session = "5" * 16
+    roster = Roster(session)
+    assert roster.hear("serves", profile("serves", state="loading", session=session))
+    for i in range(2 * MOST_KNOWN):
+        assert roster.hear(f"ghost{i}", profile(f"ghost{i}", state="ready", session="6" * 16), retained=True)
+    assert roster.hear("comes", profile("comes", state="idle", session=""))
+    assert len(roster.profiles) == MOST_KNOWN and roster.left_out == MOST_KNOWN + 2
+    assert {"serves", "comes", f"ghost{2 * MOST_KNOWN - 1}"} <= set(roster.profiles)
+    assert roster.serving() == ["serves"]
+    assert roster.undecided(heard_only=True) == ["comes", "serves"]
+    assert len(roster.undecided(heard_only=False)) == MOST_KNOWN
+    assert roster.hear("serves", profile("serves", state="ready", session=session))
+    assert roster.hear("serves", b"") and roster.hear("other", profile("other", state="idle", session=""))
+    assert len(roster.profiles) == MOST_KNOWN
+
+
+def test_a_cell_full_of_those_that_serve_takes_no_more():
+    session = "5" * 16
+    roster = Roster(session)
+    for i in range(MOST_KNOWN):
+        assert roster.hear(f"pi{i}", profile(f"pi{i}", state="ready", session=session))
+    assert not roster.hear("late", profile("late", state="ready", session=session))
+    assert len(roster.ready()) == MOST_KNOWN and roster.left_out == 1
+    assert roster.hear("pi0", profile("pi0", state="refused", session="", reason="it is tired"))
+    assert roster.hear("late", profile("late", state="ready", session=session))
+    assert "late" in roster.ready() and "pi0" not in roster.profiles
+
+
+def test_strangers_are_known_up_to_a_number():
+    roster = Roster()
+    for i in range(MOST_KNOWN + 5):
+        roster.hear(f"pi{i}", b'{"protocol":7}')
+    assert (len(roster.strangers), roster.left_out) == (MOST_KNOWN, 5)
 
 
 def test_a_device_of_another_protocol_is_reported():

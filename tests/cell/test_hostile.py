@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import sys
+import time
 
 import aiomqtt
+import msgspec
 import numpy as np
 import pytest
-from cell_helpers import HANG_S, HERE, eventually, read_retained
+from cell_helpers import HANG_S, HERE, eventually, peak_bytes, read_retained
 from hypothesis import given
 from hypothesis import strategies as st
 from test_documents import LEASE, LINK, PLAN, PROFILE, WORK, documents
 
 from halo import _native
-from halo.cell import Cell
+from halo.cell import Cell, hub
 from halo.cell.address import Address
 from halo.cell.messages import Beat, Lease, Links, Profile, decode, encode
+from halo.cell.roster import MOST_KNOWN
 from halo.cell.topics import Topics
 from halo.cell.view import _Ear, check_free
 from halo.cli.cell_view import as_json, as_text
 from halo.cli.watch import picture
 from halo.doctor.cell import examine_cell
+from halo.errors import CellError
 from halo.model import open_model
 
 TOPICS = Topics("halo")
@@ -141,15 +147,71 @@ def test_what_is_retained_is_no_sign_of_life(loop, broker):
     assert left == LEASE
 
 
-def test_a_hub_puts_back_a_lease_that_is_written_over(loop, broker, open_cell):
+@pytest.mark.parametrize("written", [b"rubbish", b'{"protocol":4}'])
+def test_a_hub_puts_back_a_lease_that_is_written_over(loop, broker, open_cell, written):
     cell = open_cell(broker=str(broker.address))
-    send(loop, broker.address, [(TOPICS.lease, b"rubbish", True)])
+    send(loop, broker.address, [(TOPICS.lease, written, True)])
 
     def lease():
         payload = read_retained(loop, broker.address).get(TOPICS.lease, b"")
-        return payload != b"rubbish" and decode(Lease, payload)
+        return payload != written and decode(Lease, payload)
 
     assert eventually(lease).session == cell._session.session
+
+
+def test_thousands_of_profiles_that_nobody_is_behind_hold_nobody_up(loop, broker, open_cell, start_worker, lines, view):
+    def ghost(i, state):
+        profile = msgspec.structs.replace(PROFILE, name=f"ghost{i}", incarnation=f"{i:016x}", state=state)
+        return (TOPICS.profile(profile.name), encode(profile), True)
+
+    send(loop, broker.address, [ghost(i, "ready" if i % 2 else "idle") for i in range(3 * MOST_KNOWN)])
+    send(loop, broker.address, [(TOPICS.profile(f"old{i}"), b'{"protocol":1}', True) for i in range(2 * MOST_KNOWN)])
+    for name in "abc":
+        start_worker(name)
+    cell = open_cell(broker=str(broker.address), workers=3)
+    assert {"a", "b", "c"} <= {device["name"] for device in cell.report()["devices"]}
+    (told,) = [line for line in lines if "profiles of more than" in line]
+    assert f"{MOST_KNOWN} devices" in told and f"-t '{TOPICS.all_profiles}' --remove-retained" in told
+    seen = view()
+    assert len(seen.roster.profiles) == MOST_KNOWN  # a broker may keep some to itself: mosquitto queues a thousand
+    assert as_json("halo", seen)["left_out"] > 0
+    assert "profiles of more than 512 devices" in as_text("halo", ADDRESS, seen)
+
+
+def test_who_refuses_is_told_at_once_whatever_old_profiles_there_are(
+    loop, broker, open_cell, start_worker, tmp_path, monkeypatch
+):
+    send(loop, broker.address, [(TOPICS.profile(PROFILE.name), encode(PROFILE), True)])
+    other = tmp_path / "other.gguf"
+    other.write_text("another model")
+    start_worker("b", model=other)
+    patience_s = 3 * HANG_S
+    monkeypatch.setattr(hub, "_WORKERS_COME_S", patience_s)
+    start = time.monotonic()
+    with pytest.raises(CellError, match="b: it has another model"):
+        open_cell(broker=str(broker.address), workers=1)
+    assert time.monotonic() - start < patience_s, "the hub has waited as long as it could"
+
+
+def test_huge_retained_messages_cost_no_memory(loop, broker, launch, path):
+    def peaks():
+        worker = launch([sys.executable, "-m", "halo.cli", "worker"], "a", model=path)
+        where = ["--broker", str(broker.address), "--workers", "1"]
+        hub = subprocess.Popen([sys.executable, "-m", "halo.cli", "generate", "-m", path, "-p", "a", "-n", "1", *where])
+        of_hub = 0
+        while hub.poll() is None:
+            with contextlib.suppress(FileNotFoundError, TypeError):  # it ends just now
+                of_hub = max(of_hub, peak_bytes(hub.pid))
+            time.sleep(0.01)
+        assert hub.returncode == 0
+        of_worker = peak_bytes(worker.pid)
+        worker.terminate()
+        assert worker.wait(HANG_S) == 0
+        return np.array([of_hub, of_worker])
+
+    before, size = peaks(), 32 << 20
+    send(loop, broker.address, [(t, bytes(size), True) for t in (TOPICS.lease, TOPICS.plan, TOPICS.profile("nobody"))])
+    assert (peaks() < before + size // 2).all()
 
 
 @pytest.mark.parametrize("transport", ["udp", "mqtt"])

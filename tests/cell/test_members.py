@@ -45,7 +45,7 @@ class Case:
         self.clock = 100.0
         self.relay = Relay()
         self.ways = {}
-        self.roster = Roster()
+        self.roster = Roster(SESSION)
         exchange = SimpleNamespace(add=lambda i, name, lanes: self.ways.update({i: name}), remove=self.ways.pop)
         self.datagrams = HubDatagrams(NATIVE, transport, loopback=False)
         self.datagrams.open(self.relay)

@@ -80,7 +80,7 @@ class Relays:
 
 def test_the_relay_is_told_what_workers_hold_not_what_they_shall_hold():
     async def scenario():
-        roster, published, relay = Roster(), [], Relays()
+        roster, published, relay = Roster(SESSION), [], Relays()
 
         async def publish_plan(plan):
             published.append(plan)
@@ -117,7 +117,7 @@ def test_a_hub_with_a_share_holds_that():
     async def never(plan):
         raise AssertionError
 
-    shards = HubShards(SESSION, NATIVE, None, 0.5, Roster(), never)
+    shards = HubShards(SESSION, NATIVE, None, 0.5, Roster(SESSION), never)
     asyncio.run(shards.follow())
     assert shards.hub_masks() == share_masks(None, 0.5)
 
