@@ -56,11 +56,11 @@ class Child:
         return "\n".join(text.splitlines()[-lines:])
 
     def terminate(self) -> None:
-        """Ask it to end: SIGTERM, and the end of its standard input."""
+        """Ask it to end: SIGTERM, and then the end of its standard input, by which it might be gone before a signal."""
+        self._process.terminate()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        self._process.terminate()
 
     async def gone(self, within_s: float) -> None:
         """Wait for it to end, and kill it when it has not."""

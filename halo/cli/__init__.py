@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from halo import __version__
 from halo.cli import streams
@@ -16,6 +17,7 @@ from halo.cli.console import complain
 from halo.cli.options import named_variable
 from halo.cli.plainly import plainly
 from halo.errors import BrokerError, CellError, HaloError
+from halo.words import visible
 
 _DESCRIPTION = "Run one GGUF language model over several small computers."
 _BUS_ERROR = (
@@ -105,12 +107,19 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Also of each command: argparse makes its parsers of the same kind."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     # Here, and not at import, so that a Ctrl-C in the second that this takes on a Pi ends as any other.
     from halo.cli import bench, calibrate, devices, doctor, generate, perplexity, worker
 
-    halo = argparse.ArgumentParser(
+    halo = _Parser(
         prog="halo",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

@@ -148,6 +148,9 @@ def test_names_cannot_write_to_the_terminal(sign, capsys, tmp_path):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(" -m.") and f"a?{sign[1:]}halo: b does not exist" in line
     assert table([["a", f"x{sign}"], ["b", "y" * 1000]]) == [f"a  x?{sign[1:]}", f"b  {'y' * 61}..."]
+    with pytest.raises(SystemExit):
+        parser().parse_args(["worker", "-m", "m.gguf", f"a{sign}halo: b"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"unrecognized arguments: a?{sign[1:]}halo: b")
 
 
 def test_a_prompt_that_is_typed_is_read_as_utf8():
