@@ -101,7 +101,7 @@ class Connection:
         """Connect and stay connected; BrokerError if the first connection cannot be made in `patience_s`."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience_s
-        delay = BACK_OFF_S[0]
+        delay, told = BACK_OFF_S[0], ""
         while True:
             try:
                 await self._one_life()
@@ -110,13 +110,15 @@ class Connection:
                     raise asyncio.CancelledError from error  # disconnecting failed, which must not keep us
                 if self._up.is_set():
                     self._log(f"lost the broker at {self.address} ({reason(error)}); trying to reconnect")
-                    delay = BACK_OFF_S[0]
+                    delay, told = BACK_OFF_S[0], ""
                 elif self._try_older_version(error):
                     continue
                 elif not self._stood and (loop.time() + delay > give_up or is_final(error)):
                     raise (
                         error if isinstance(error, BrokerError) else BrokerError(explain(self.address, error))
                     ) from None
+                elif is_final(error) and told != (told := explain(self.address, error)):
+                    self._log(f"{told} Trying again all the same")
             finally:
                 self._client = None
                 self._up.clear()

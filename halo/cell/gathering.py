@@ -65,7 +65,7 @@ class Gathering:
             if self.wanted is not None and len(ready) >= self.wanted:
                 return
             settled = age > _ANNOUNCE_S and not self.roster.undecided(heard_only=age > _SILENT_S)
-            if settled and (self.roster.refusals() or (self.wanted is None and ready)):
+            if settled and (self.roster.refusals(heard_only=True) or (self.wanted is None and ready)):
                 break
             if self.wanted is not None and loop.time() > told + _TELL_S:
                 told = loop.time()
@@ -86,7 +86,8 @@ class Gathering:
 
     def _complain(self) -> None:
         ready, refusals = self.roster.ready(), self.roster.refusals()
-        if len(ready) >= (self.wanted or 0) and (ready or not refusals):
+        heard = self.roster.refusals(heard_only=True)
+        if len(ready) >= (self.wanted or 0) and (ready or not heard):
             for name in list(refusals)[:_TOLD]:
                 self.log(news.left_out(name, refusals[name]))
             if len(refusals) > _TOLD:
@@ -98,7 +99,9 @@ class Gathering:
         if refusals:
             told = " ".join(f"{name}: {reason}" for name, reason in list(refusals.items())[:_TOLD])
             more = f" And {len(refusals) - _TOLD} more: see 'halo devices'." if len(refusals) > _TOLD else ""
-            raise CellError(f"Only {text}. {told}{more}")
+            old = refusals.keys() - heard.keys()
+            hint = f" {news.left_behind(self.cell, old)}" if old else ""
+            raise CellError(f"Only {text}. {told}{more}{hint}")
         raise CellError(
             f"Only {text}. Start the missing ones with 'halo worker --broker {self.address} --cell "
             f"{self.cell} -m MODEL' (for another machine: with this broker's name in its network), "

@@ -45,6 +45,11 @@ class LeaseHolder:
         """What is published; None: nothing yet, or no more."""
         return self._lease if self.failure is None else None
 
+    @property
+    def leads(self) -> bool:
+        """Whether the cell is ours, and no hub of another version has come meanwhile."""
+        return self.lease is not None and self._over_ours != "foreign"
+
     async def publish(self, connection: Connection, lease: Lease) -> None:
         """Take the cell; or say again that it is ours, which every worker answers. CellError if it is another's."""
         if self.failure is not None:
@@ -63,7 +68,7 @@ class LeaseHolder:
 
     async def put_back(self, connection: Connection) -> None:
         """After a reconnection; not over one of another version, whose hub may live (see `beat`)."""
-        if (lease := self.lease) is not None and self._over_ours != "foreign":
+        if (lease := self.lease) is not None and self.leads:
             await connection.publish(self._topics.lease, encode(lease), retain=True)
 
     def reconnected(self) -> None:
@@ -72,8 +77,8 @@ class LeaseHolder:
 
     async def clear(self, connection: Connection) -> None:
         """Leave the cell to others, unless it is another's already."""
-        held, self._lease = self.lease, None  # from here on it is not put back
-        if held is not None and self._over_ours != "foreign":
+        leads, self._lease = self.leads, None  # from here on it is not put back
+        if leads:
             await connection.publish(self._topics.lease, b"", retain=True)
 
     def beat(self, connection: Connection) -> None:

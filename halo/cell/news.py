@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from halo.cell.roster import MOST_KNOWN
+from halo.cell.topics import Topics
 from halo.words import shortened
 
 
@@ -15,13 +16,25 @@ def describe(names: Sequence[str]) -> str:
     return f"the hub and {len(names)} worker{'s' if len(names) > 1 else ''} ({shortened(names)})"
 
 
-def crowd(profiles: str) -> str:
-    """More devices are retained at `profiles`, a topic, than a hub looks at."""
+def crowd(cell: str) -> str:
+    """More devices are retained in the cell than a hub looks at."""
     return (
         f"the broker retains profiles of more than {MOST_KNOWN} devices: those that serve and those heard of last "
-        f"count. To remove what devices that are gone have left behind: mosquitto_sub -h HOST -t '{profiles}' "
-        "--remove-retained -W 5 (devices that are there come back by themselves)"
+        f"count. To remove what devices that are gone have left behind: {_remove(cell)}"
     )
+
+
+def left_behind(cell: str, names: Collection[str]) -> str:
+    """Of devices that have said nothing since the hub is there."""
+    return (
+        f"Of {shortened(sorted(names))} there is only a profile that the broker retains: perhaps the device is gone. "
+        f"To remove such: {_remove(cell)}."
+    )
+
+
+def _remove(cell: str) -> str:
+    profiles = Topics(cell).all_profiles
+    return f"mosquitto_sub -h HOST -t '{profiles}' --remove-retained -W 5 (who is there comes back by itself)"
 
 
 def joined(name: str) -> str:

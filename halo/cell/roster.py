@@ -25,7 +25,6 @@ class Roster:
     """The newest valid profile of each device: of `MOST_KNOWN`, who serve the session or were heard of last."""
 
     def __init__(self, session: str = "") -> None:
-        """Of a hub's session; of somebody who only looks it is empty."""
         self.profiles: dict[str, Profile] = {}
         """By name, those heard of last at the end."""
         self.ignored = 0
@@ -34,7 +33,8 @@ class Roster:
         """Profiles, and what other versions said, for which there was no room."""
         self.strangers: dict[str, str] = {}
         """Devices that speak another version of the protocol, and what was said about it."""
-        self._session = session
+        self.session = session
+        """Whose devices are kept before all others; empty: there is none."""
         self._spoken: set[str] = set()
         self._doubted: set[str] = set()
         self._expelled: set[str] = set()
@@ -54,7 +54,7 @@ class Roster:
             profile = decode(Profile, payload)
         except OtherProtocol as error:
             self.ignored += 1
-            self._hear_stranger(name, str(error))
+            self._hear_stranger(name, str(error), retained)
             return False
         except BadDocument:
             self.ignored += 1
@@ -73,11 +73,13 @@ class Roster:
             self._spoken.add(name)
         return True
 
-    def _hear_stranger(self, name: str, why: str) -> None:
+    def _hear_stranger(self, name: str, why: str, retained: bool) -> None:
         if name not in self.strangers and len(self.strangers) >= MOST_KNOWN:
             self.left_out += 1
             return
         self.strangers[name] = why
+        if not retained:
+            self._spoken.add(name)
 
     def _make_room(self, name: str, profile: Profile) -> bool:
         """For a device that is not known yet that one goes that has said nothing for longest, unless it serves."""
@@ -116,12 +118,12 @@ class Roster:
         return profile.incarnation not in self._expelled and profile.name not in self._doubted
 
     def _will_serve(self, profile: Profile) -> bool:
-        return profile.state in ("loading", "ready") and profile.session == self._session
+        return profile.state in ("loading", "ready") and profile.session == self.session != ""
 
     def ready(self) -> list[str]:
         """The devices that serve the session, by name."""
         profiles = self.profiles.items()
-        return sorted(name for name, profile in profiles if serves(profile, self._session) and self._counts(profile))
+        return sorted(name for name, profile in profiles if serves(profile, self.session) and self._counts(profile))
 
     def serving(self) -> list[str]:
         """The devices that serve the session, or will once they have loaded what they shall hold; by name."""
@@ -136,7 +138,7 @@ class Roster:
             for name, profile in self.profiles.items()
             if self._counts(profile)
             and profile.state != "refused"
-            and not serves(profile, self._session)
+            and not serves(profile, self.session)
             and (name in self._spoken or not heard_only)
         )
 
@@ -147,7 +149,7 @@ class Roster:
         profile = self.profiles.get(name)
         return profile.reason if profile is not None and profile.state == "refused" else ""
 
-    def refusals(self) -> dict[str, str]:
-        """Why each device that will not serve does not, by name."""
+    def refusals(self, *, heard_only: bool = False) -> dict[str, str]:
+        """Why each device that will not serve does not, by name; `heard_only` as for `undecided`."""
         names = sorted({*self.profiles, *self.strangers})
-        return {name: why for name in names if (why := self.refusal(name))}
+        return {n: why for n in names if (why := self.refusal(n)) and (n in self._spoken or not heard_only)}

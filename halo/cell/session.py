@@ -133,8 +133,9 @@ class HubSession:
             self.members.close()  # no more packets, by which the workers would take us for alive
             with contextlib.suppress(BrokerError, TimeoutError):
                 async with asyncio.timeout(0.5):
+                    leads = self._holder.leads
                     await self._holder.clear(self._control)
-                    if self.shards is not None and self.failure is None:
+                    if self.shards is not None and leads:
                         await self._control.publish(self._topics.plan, b"", retain=True)
 
     def leave(self) -> None:
@@ -234,7 +235,7 @@ class HubSession:
         asyncio.get_running_loop().call_later(_RETURN_AFTER_OUTAGE_S, self._settle_doubts, self._control.lives)
         await asyncio.sleep(_USURPER_S)
         await self._holder.put_back(self._control)
-        if self.shards is not None and self.failure is None:
+        if self.shards is not None and self._holder.leads:
             await self.shards.say_again()
 
     async def _publish_plan(self, plan: Plan) -> None:
@@ -287,7 +288,7 @@ class HubSession:
     def _tell_crowd(self) -> None:
         if self.roster.left_out and not self._told_crowd:
             self._told_crowd = True
-            self._log(crowd(self._topics.all_profiles))
+            self._log(crowd(self._topics.cell))
 
     def _check_soon(self, name: str) -> None:
         """Miss a device whose profile is not back in a moment; if we are cut off meanwhile that says nothing."""

@@ -115,7 +115,8 @@ class _Ear:
     def __init__(self, topics: Topics) -> None:
         self.topics = topics
         self.view = View()
-        self.wanted = {topics.lease: 1, topics.all_profiles: 1, topics.beat: 0, topics.links: 0}
+        # Profiles at QoS 0: of what has a higher one mosquitto queues a thousand for each client, and drops the rest.
+        self.wanted = {topics.lease: 1, topics.all_profiles: 0, topics.beat: 0, topics.links: 0}
         self.beat = asyncio.Event()
         self.linked = asyncio.Event()
         self._beat_at = self._linked_at = -math.inf
@@ -219,9 +220,10 @@ def _beats(view: View, payload: bytes) -> bool:
 
 
 def _hear_lease(view: View, payload: bytes) -> None:
-    view.lease, view.foreign_hub = None, None
+    view.lease, view.foreign_hub, view.roster.session = None, None, ""
     try:
         view.lease = decode(Lease, payload) if payload else None
+        view.roster.session = view.lease.session if view.lease is not None else ""
     except OtherProtocol as error:
         view.foreign_hub = f"{error.hub}: {error}" if error.hub else str(error)
     except BadDocument:

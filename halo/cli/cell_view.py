@@ -11,19 +11,21 @@ from halo.cell.address import Address
 from halo.cell.ledger import HUB
 from halo.cell.messages import Link, Profile, Shard, Work
 from halo.cell.news import crowd
-from halo.cell.topics import Topics
 from halo.cell.view import View
 from halo.cli.console import size, table
 from halo.words import shortened
 
 
 def as_json(cell: str, view: View) -> dict[str, Any]:
-    """The cell as an object: the hub, the devices, of each its link and its work, and who takes part no more."""
+    """The cell as an object: the hub, the devices, of each its link and its work, and who takes part no more; of hub
+    and devices of another version (`foreign_hub`, `strangers`: by name) what their users are to do."""
     return {
         "cell": cell,
         "hub": None if view.lease is None else _hub(view),
+        "foreign_hub": view.foreign_hub,
         "devices": [_device(view, p) for _, p in sorted(view.roster.profiles.items())],
         "gone": [_work(work) for name, work in view.work().items() if name not in (HUB, *view.roster.profiles)],
+        "strangers": dict(sorted(view.roster.strangers.items())),
         "ignored": view.roster.ignored,
         "left_out": view.roster.left_out,
     }
@@ -80,11 +82,15 @@ def as_text(cell: str, address: Address, view: View) -> str:
         lines += table(rows)
         links = (view.link(name) for name in sorted(view.roster.profiles))
         lines += unreached(link for link in links if link is not None)
-        lines += [f"{d['name']} refused: {d['reason']}" for d in devices if d["state"] == "refused"]
+    return "\n".join([*lines, *outside(cell, view)])
+
+
+def outside(cell: str, view: View) -> list[str]:
+    """A sentence for each device that does not take part, with its reason."""
+    profiles = sorted(view.roster.profiles.items())
+    lines = [f"{name} refused: {profile.reason}" for name, profile in profiles if profile.state == "refused"]
     lines += [f"{name}: {why}" for name, why in sorted(view.roster.strangers.items())]
-    if view.roster.left_out:
-        lines.append(crowd(Topics(cell).all_profiles))
-    return "\n".join(lines)
+    return lines + ([crowd(cell)] if view.roster.left_out else [])
 
 
 def hub_line(cell: str, view: View) -> str:

@@ -16,7 +16,7 @@ from halo.cell.loop import errors_in_one_line
 from halo.cell.messages import LATE_BELOW_MS, Link, Profile, Work
 from halo.cell.topics import Topics
 from halo.cell.view import View, follow
-from halo.cli.cell_view import as_json, hub_line, state_of, unreached
+from halo.cli.cell_view import as_json, hub_line, outside, state_of, unreached
 from halo.cli.console import say, size, table
 
 # Each table fits into 80 columns, with names of eight letters and IPv4.
@@ -89,17 +89,22 @@ def picture(cell: str, address: Address, view: View, columns: int | None = None)
     head = f"{now}  {hub_line(cell, view)}"
     profiles, work = view.roster.profiles, view.work()
     names = [*work, *(name for name in sorted(profiles) if name not in work)]
+    sentences = outside(cell, view)
     if not profiles and len(work) < 2:
-        return [head, "no workers"]
+        return [head, "no workers", *_broken(sentences, columns)]
     links = {name: view.link(name) for name in names}
     done = [_work(name, work.get(name), profiles.get(name), links[name]) for name in names]
     ways = [_link(link) for link in links.values() if link is not None]
     lines = [head, *table([_WORK, *done]), *(["", *table([_LINKS, *ways])] if ways else [])]
-    sentences = unreached(link for link in links.values() if link is not None)
+    sentences += unreached(link for link in links.values() if link is not None)
     sentences += [f"{one.name} is {one.state}: {one.reason}" for one in work.values() if one.reason]
-    if columns is not None:
-        sentences = [line for text in sentences for line in textwrap.wrap(text, columns, subsequent_indent="  ")]
-    return lines + sentences
+    return lines + _broken(sentences, columns)
+
+
+def _broken(sentences: list[str], columns: int | None) -> list[str]:
+    if columns is None:
+        return sentences
+    return [line for text in sentences for line in textwrap.wrap(text, columns, subsequent_indent="  ")]
 
 
 def _work(name: str, work: Work | None, profile: Profile | None, link: Link | None) -> tuple[str, ...]:

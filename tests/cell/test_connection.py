@@ -163,6 +163,40 @@ def test_a_refused_login_is_told_after_one_attempt(loop, tmp_path, attempts):
         process.wait()
 
 
+def test_a_login_that_is_asked_for_later_is_told_once_and_tried_again(loop, tmp_path):
+    if module.find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    port, lines = module.free_port(), []
+    conf = tmp_path / "conf"
+
+    @contextlib.contextmanager
+    def broker(anonymous):
+        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {anonymous}\n")
+        process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: listens(port))
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    async def body(connection, heard):
+        process.__exit__(None, None, None)
+        with broker("false"):
+            while not any("refused the login" in line for line in lines):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(1)
+        with broker("true"):
+            while connection.lives < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    process = broker("true")
+    process.__enter__()
+    in_loop(loop, Address("127.0.0.1", port), body, log=lines.append)
+    assert [line for line in lines if "refused the login" in line] == [lines[1]]
+    assert lines[0].startswith("lost the broker") and "It asks for user and password" in lines[1]
+
+
 def test_a_host_that_does_not_speak_mqtt_is_told_after_one_attempt_with_either_version(loop, attempts):
     with socket.create_server(("127.0.0.1", 0)) as server:
         with pytest.raises(BrokerError, match="does not answer as an MQTT broker without TLS: no answer"):

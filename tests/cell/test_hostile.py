@@ -173,7 +173,8 @@ def test_thousands_of_profiles_that_nobody_is_behind_hold_nobody_up(loop, broker
     (told,) = [line for line in lines if "profiles of more than" in line]
     assert f"{MOST_KNOWN} devices" in told and f"-t '{TOPICS.all_profiles}' --remove-retained" in told
     seen = view()
-    assert len(seen.roster.profiles) == MOST_KNOWN  # a broker may keep some to itself: mosquitto queues a thousand
+    assert {"a", "b", "c"} <= set(seen.roster.profiles)
+    assert len(seen.roster.profiles) == len(seen.roster.strangers) == MOST_KNOWN
     assert as_json("halo", seen)["left_out"] > 0
     assert "profiles of more than 512 devices" in as_text("halo", ADDRESS, seen)
 
@@ -191,6 +192,22 @@ def test_who_refuses_is_told_at_once_whatever_old_profiles_there_are(
     with pytest.raises(CellError, match="b: it has another model"):
         open_cell(broker=str(broker.address), workers=1)
     assert time.monotonic() - start < patience_s, "the hub has waited as long as it could"
+
+
+@pytest.mark.parametrize(
+    "left", [b'{"protocol":2}', encode(msgspec.structs.replace(PROFILE, state="refused", reason="it was tired"))]
+)
+def test_what_a_device_that_is_gone_has_refused_stops_nobody(loop, broker, open_cell, lines, monkeypatch, left):
+    send(loop, broker.address, [(TOPICS.profile(PROFILE.name), left, True)])
+    cell = open_cell(broker=str(broker.address))
+    assert cell.report()["workers"] == 0
+    assert any(line.startswith(f"worker {PROFILE.name} does not take part") for line in lines)
+    cell.close()
+    monkeypatch.setattr(hub, "_WORKERS_COME_S", 1.5)
+    with pytest.raises(
+        CellError, match=f"Of {PROFILE.name} there is only a profile.*halo/halo/device.*--remove-retained"
+    ):
+        open_cell(broker=str(broker.address), workers=1)
 
 
 def test_huge_retained_messages_cost_no_memory(loop, broker, launch, path):

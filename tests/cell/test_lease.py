@@ -92,6 +92,8 @@ def test_after_a_reconnection_the_lease_of_another_version_gets_its_time_too(cas
 
 
 def test_who_leaves_clears_no_lease_of_another_version(case):
+    assert case.holder.leads
     case.write(FOREIGN)
+    assert not case.holder.leads  # so that its plan is left alone, too
     asyncio.run(case.holder.clear(case))
     assert case.stands == FOREIGN

@@ -8,9 +8,11 @@ import pytest
 from msgspec.structs import replace
 from test_documents import LEASE, PROFILE
 
+from halo.cell.address import Address
 from halo.cell.links import counted_link, link_of
 from halo.cell.messages import DatagramPlace, Lease, Link, Links, Profile, Sealing, Work, decode, encode
 from halo.cell.view import View
+from halo.cli.cell_view import as_json, as_text
 from halo.cli.watch import fitting, picture
 from halo.exchange.datagrams import HubDatagrams, WorkerDatagrams, in_one_line, why_unreached
 
@@ -189,6 +191,20 @@ def test_a_picture_before_the_hub_has_spoken_shows_the_profiles():
     assert row(lines, "pi2") == ["pi2", "idle", *["-"] * 7]
     away = picture("halo", "mqtt://pi1:1883", view(connected=False))
     assert len(away) == 1 and "the broker at mqtt://pi1:1883 is away" in away[0]
+
+
+def test_who_is_of_another_version_or_refuses_is_named_in_every_form():
+    shown = View(foreign_hub="pi1: it speaks protocol 9")
+    shown.roster.hear("pi2", encode(replace(PROFILE, state="refused", reason="it has another model")))
+    shown.roster.hear("pi3", b'{"protocol":9}')
+    refused, stranger = "pi2 refused: it has another model", "pi3: it speaks protocol 9"
+    address = Address("pi1", 1883)
+    for lines in (picture("halo", address, shown), as_text("halo", address, shown).splitlines()):
+        assert refused in lines and any(line.startswith(stranger) for line in lines)
+        assert "pi1: it speaks protocol 9" in lines[0]
+    document = as_json("halo", shown)
+    assert document["foreign_hub"] == "pi1: it speaks protocol 9"
+    assert document["strangers"]["pi3"].startswith("it speaks protocol 9")
 
 
 def replace_links(shown, links):
