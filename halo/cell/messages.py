@@ -30,16 +30,23 @@ _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class ModelId(Struct, frozen=True):
-    """Which model: `identity` decides (SHA-256 of header and tensor table), the names are for people."""
+    """Which model: `identity` (SHA-256 of header and tensor table) and `content` (of samples of the weights; empty:
+    not known) decide, the names are for people."""
 
     identity: _SHA256
     name: Annotated[str, Meta(max_length=_LONGEST_NAME, pattern=_SEEN)]
     file: Annotated[str, Meta(max_length=_LONGEST_FILE, pattern=_SEEN)]
+    content: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
 
     @classmethod
-    def of(cls, identity: str, name: str, file: str) -> ModelId:
+    def of(cls, identity: str, content: str, name: str, file: str) -> ModelId:
         """With names cut and cleaned to what a document may carry."""
-        return cls(identity, clean(name, _LONGEST_NAME), clean(file, _LONGEST_FILE))
+        return cls(identity, clean(name, _LONGEST_NAME), clean(file, _LONGEST_FILE), content)
+
+    def is_same(self, other: ModelId) -> bool:
+        """Whether the two compute the same, as far as is known."""
+        contents = {self.content, other.content} - {""}
+        return self.identity == other.identity and len(contents) < 2
 
 
 _PORT = Annotated[int, Meta(ge=1, le=65535)]

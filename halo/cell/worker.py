@@ -84,7 +84,7 @@ class WorkerService:
         self._topics = Topics(wish.cell)
         self._worker: NativeWorker = native.Worker(model.native, wish.threads)
         self._worker.set_pace(wish.pace_us, wish.pace_group_us)
-        self._model = ModelId.of(model.identity, model.name, model.path.name)
+        self._model = ModelId.of(model.identity, model.content, model.name, model.path.name)
         budget = Budget(wish.memory)
         self._profile = self._describe(native, budget)
         self._residence = Residence(native, model.native, self.name, budget)
@@ -195,7 +195,7 @@ class WorkerService:
             self._profile = replace_profile(before, "idle")
             if before.state in ("loading", "ready"):
                 self._log("the hub has left; waiting for the next one")
-        elif lease.model.identity != self._model.identity:
+        elif not lease.model.is_same(self._model):
             await self._end_session()
             self._profile = replace_profile(before, "refused", reason=_other_model(self._model, lease))
             if before.reason != self._profile.reason:
@@ -398,6 +398,12 @@ def replace_profile(
 def _other_model(own: ModelId, lease: Lease) -> str:
     hubs = lease.model
     copy = "copies of all parts of the hub's model" if "-00001-of-" in hubs.file else "a copy of the hub's file"
+    if own.identity == hubs.identity:
+        return clean(
+            f"its file of the model {own.name} ({own.file}) has other weights than that of the hub {lease.hub} "
+            f"({hubs.file}), although all else is the same: one of the two is damaged, or of another training. Start "
+            f"it with {copy}: halo worker -m {hubs.file}"
+        )
     return clean(
         f"it has another model: {own.name} ({own.file}, identity {own.identity[:12]}), while the hub "
         f"{lease.hub} runs {hubs.name} ({hubs.file}, identity {hubs.identity[:12]}). Start it with {copy}: "

@@ -60,16 +60,15 @@ def models(view: View, model: ModelFile | None = None) -> Finding:
     holders: dict[str, list[str]] = defaultdict(list)
     known: dict[str, ModelId] = {}
     for name, held in _held(view, model):
-        holders[held.identity].append(name)
-        known[held.identity] = held
+        mark = next((mark for mark, one in known.items() if one.is_same(held)), _mark(held))
+        holders[mark].append(name)
+        known.setdefault(mark, held)
     if len(holders) <= 1:
-        return ok(
-            "; ".join(f"{m.name} ({m.file}, {m.identity[:12]}) everywhere" for m in known.values()) or "nobody has one"
-        )
+        return ok("; ".join(f"{m.name} ({m.file}, {mark}) everywhere" for mark, m in known.items()) or "nobody has one")
     wanted, *others = list(holders)  # the first is the one to follow (see _held)
     strays = [name for other in others for name in holders[other]]
     return bad(
-        "; ".join(f"{known[i].name} ({known[i].file}, {i[:12]}): {shortened(holders[i])}" for i in holders),
+        "; ".join(f"{known[i].name} ({known[i].file}, {i}): {shortened(holders[i])}" for i in holders),
         f"a worker with another file than the hub's refuses to serve: {len(strays)} of "
         f"{sum(map(len, holders.values()))} devices do not help",
         # No name that came over the network stands in a command: somebody will paste it into a shell.
@@ -79,13 +78,18 @@ def models(view: View, model: ModelFile | None = None) -> Finding:
     )
 
 
+def _mark(model: ModelId) -> str:
+    """So many digits of both as people compare."""
+    return model.identity[:12] + (f"-{model.content[:6]}" if model.content else "")
+
+
 def _held(view: View, model: ModelFile | None) -> list[tuple[str, ModelId]]:
     """Who has which model; first the one that decides."""
     held = []
     if view.lease is not None:
         held.append((f"hub {view.lease.hub}", view.lease.model))
     if model is not None:
-        held.append(("this device", ModelId.of(model.identity, model.name, model.path.name)))
+        held.append(("this device", ModelId.of(model.identity, model.content, model.name, model.path.name)))
     return held + [(p.name, p.model) for p in _profiles(view) if p.model is not None]
 
 
@@ -146,4 +150,4 @@ def _profiles(view: View) -> list[Profile]:
 
 
 def _other_model(view: View, profile: Profile) -> bool:
-    return view.lease is not None and profile.model is not None and profile.model.identity != view.lease.model.identity
+    return view.lease is not None and profile.model is not None and not profile.model.is_same(view.lease.model)

@@ -25,6 +25,8 @@ class ModelFile:
     """Of the file, with what is converted as it will be."""
     n_ctx: int
     cache_bytes: int
+    content: str = ""
+    """As `halo.cell.messages.ModelId` has it."""
 
     @property
     def resident_bytes(self) -> int:

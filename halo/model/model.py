@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from halo import _native
 from halo.errors import ModelError
 from halo.limits import LIMITS
+from halo.model.content import digest_of_samples
 from halo.model.convert import Conversion, conversion
 from halo.model.gguf import GgufFile, TensorInfo
 from halo.model.grid import MAX_MLP_GROUPS, attention_bounds, mlp_bounds
@@ -57,6 +59,11 @@ class Model:
         # Of more than can be opened (or of a damaged number) what can be.
         self.n_ctx_train = min(_Metadata(file).count("llama.context_length", 2048), int(LIMITS["n_ctx"].high))
         self.name = name_of(file)
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of samples of the weights, 64 hex digits."""
+        return digest_of_samples(self.file, _SIZES | self.converted.sizes)
 
     @property
     def size(self) -> int:

@@ -37,20 +37,23 @@ class Interrupted(NativeError):
 
 
 class Model:
-    """A text file is a model; equal texts have equal identities."""
+    """A text file is a model; equal texts have equal identities, also where they differ in a word `content=...`."""
 
     types = "F32"
     n_ctx_train = 64
 
     def __init__(self, path):
         self.path = Path(path)
-        self.identity = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        text = self.path.read_text()
+        words = dict(word.split("=") for word in text.split() if "=" in word)
+        self.identity = hashlib.sha256(text.partition(" content=")[0].encode()).hexdigest()
+        self.content = hashlib.sha256(words.get("content", "").encode()).hexdigest()
         self.name = self.path.stem
         self.size = self.path.stat().st_size
         self.native = self
         self.held = [(0, 0)] * LAYERS
         self.loads = []
-        self.slow = float(dict(word.split("=") for word in self.path.read_text().split() if "=" in word).get("load", 0))
+        self.slow = float(words.get("load", 0))
 
     def load(self, masks=None, progress=None, *, output=True):
         """A text with `load=2` in it takes two seconds."""

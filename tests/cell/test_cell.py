@@ -112,6 +112,15 @@ def test_a_worker_with_another_model_is_refused_with_both_names(open_cell, start
         open_cell(broker=str(broker.address), workers=1)
 
 
+def test_a_worker_whose_copy_has_other_weights_is_refused(open_cell, start_worker, broker, model, tmp_path, view):
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_text(model.read_text() + " content=other")
+    start_worker("a", model=damaged)
+    eventually(lambda: "a" in view().roster.profiles)
+    with pytest.raises(CellError, match=r"a: its file of the model damaged .* has other weights than that of the hub"):
+        open_cell(broker=str(broker.address), workers=1)
+
+
 def test_a_worker_without_the_hubs_split_model_is_told_to_copy_all_parts(
     open_cell, start_worker, broker, tmp_path, view
 ):

@@ -34,8 +34,8 @@ def examined(*workers, lease=LEASE, model=None, foreign=None, links=None):
     return {finding.name: finding for finding in examine_cell(view, model)}
 
 
-def file(identity, size=10**9):
-    return ModelFile(Path("my model.gguf"), "Tiny", identity, size, 2048, 0)
+def file(identity, size=10**9, content=""):
+    return ModelFile(Path("my model.gguf"), "Tiny", identity, size, 2048, 0, content)
 
 
 @pytest.mark.parametrize("lease", [LEASE, None])
@@ -49,6 +49,14 @@ def test_a_worker_with_another_file_than_the_hubs_is_bad():
     assert found["cell-models"].status == "bad"
     assert "pi1's" not in found["cell-models"].measured and "pi3" in found["cell-models"].measured
     assert found["cell-members"].status == "ok"  # said once
+
+
+def test_a_worker_whose_file_has_other_weights_is_bad():
+    copy = msgspec.structs.replace(ONE, content="d" * 64)
+    lease = msgspec.structs.replace(LEASE, model=msgspec.structs.replace(ONE, content="e" * 64))
+    found = examined(worker("pi2"), worker("pi3", model=copy), lease=lease)["cell-models"]
+    assert found.status == "bad" and "aaaaaaaaaaaa-dddddd): pi3" in found.measured
+    assert "(tiny.gguf, aaaaaaaaaaaa-eeeeee): hub pi1, pi2" in found.measured
 
 
 def test_the_hubs_file_decides_and_else_ours():

@@ -53,6 +53,20 @@ def test_identity_is_of_header_and_tensor_table(tiny_model: TinyModel, tmp_path:
     assert open_model(tiny_model("F32", Shape(ff=172))).identity != open_model(original).identity
 
 
+@pytest.mark.parametrize("split", [0, 4])
+def test_content_tells_a_copy_with_other_weights(tiny_model: TinyModel, tmp_path: Path, split: int) -> None:
+    original = open_model(tiny_model("Q4_0", Shape(split=split)))
+    parts = original.file.parts
+    for part in parts:
+        (tmp_path / part.path.name).write_bytes(part.path.read_bytes())
+    assert open_model(tmp_path / original.path.name).content == original.content
+    last = parts[-1]
+    data = last.path.read_bytes()
+    (tmp_path / last.path.name).write_bytes(data[: last.start] + bytes(len(data) - last.start))  # a sparse copy
+    copy = open_model(tmp_path / original.path.name)
+    assert copy.identity == original.identity and copy.content != original.content
+
+
 @pytest.mark.parametrize("ff", [172, 192, 768, 5632, 8960, 11008, 13824, 18944])
 @pytest.mark.parametrize("block", [1, 32, 256])
 def test_mlp_groups_cover_the_neurons_in_whole_blocks(ff: int, block: int) -> None:
