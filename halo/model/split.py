@@ -36,7 +36,7 @@ def name_of(file: GgufFile) -> str:
 def read_parts(path: Path) -> GgufFile:
     """The headers of the model that `path` is, or is any part of. Raises ModelError: what is wrong and what to try."""
     given = read_gguf(path)
-    if _number(given, _COUNT, 1) == 1:
+    if _number(given, _COUNT, 1) <= 1:  # 0 is what llama-gguf-split --merge leaves
         return given
     paths = _paths(given)
     parts = [given if part == path else read_gguf(part) for part in paths]

@@ -49,6 +49,15 @@ def test_any_part_opens_the_model(parts: list[Path], tiny_model: TinyModel) -> N
     assert np.array_equal(alone(opened[3], TOKENS), alone(whole, TOKENS))
 
 
+def test_what_gguf_split_has_merged_is_one_file(tiny_model: TinyModel) -> None:
+    left = (("split.no", 0), ("split.count", 0), ("split.tensors.count", 30))
+    path = tiny_model("Q8_0", Shape(metadata=left))
+    merged = open_model(path)
+    check_source(merged)
+    assert merged.file.parts == (merged.file,) and merged.size == read_model(path).size == path.stat().st_size
+    assert np.array_equal(alone(merged, TOKENS), alone(open_model(tiny_model("Q8_0", Shape())), TOKENS))
+
+
 def test_all_parts_have_one_sidecar(parts: list[Path]) -> None:
     assert {sidecar_path(part) for part in parts} == {parts[0].with_name("m.halo.gguf")}
     assert sidecar_path(Path("stories.gguf")) == Path("stories.halo.gguf")
