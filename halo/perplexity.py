@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from halo.errors import TextError
+from halo.errors import ModelError, TextError
 from halo.predictor.text import Text, Tokenize, Tokens
 
 DROPS = ("correct", "mean", "zero")
 """What becomes of what is late: its mean now and the rest a sync later, its mean only, nothing."""
 SYNC_MS = 2.5
 _LEAST = 64  # predictions
+_LARGEST_LOSS = 700.0  # whose exponential is a number
 _ROWS = 64  # that are read at once where nothing is late: the logits of a whole context may take gigabytes
 
 Progress = Callable[[int, int], None]
@@ -127,7 +128,7 @@ def predictions_of(sequences: Sequence[Tokens]) -> int:
 
 
 def run(engine: Forward, sequences: Sequence[Tokens], *, single: bool, progress: Progress = lambda n, of: None) -> Pass:
-    """Through all sequences; `single`: one token at a time."""
+    """Through all sequences; `single`: one token at a time. ModelError for a model whose perplexity is no number."""
     total, done, loss = predictions_of(sequences), 0, 0.0
     best: list[NDArray[np.int32]] = []
     hits = 0
@@ -142,6 +143,11 @@ def run(engine: Forward, sequences: Sequence[Tokens], *, single: bool, progress:
             hits += int((best[-1] == targets[at : at + step]).sum())
             done += len(best[-1])
             progress(done, total)
+    if loss / total > _LARGEST_LOSS:
+        raise ModelError(
+            f"The model's perplexity is beyond every number: it gives the text's tokens a probability of "
+            f"e^-{loss / total:.3g} in the mean. Its file may be damaged: download or copy it again."
+        )
     return Pass(loss / total, np.concatenate(best), hits / total)
 
 

@@ -19,7 +19,7 @@ from halo.doctor.broker import examine_broker
 from halo.doctor.cell import examine_cell
 from halo.doctor.models import ModelFile, read_model
 from halo.doctor.report import as_json, as_text, hurts
-from halo.errors import BrokerError, CellError, ModelError
+from halo.errors import BrokerError, CellError, MissingExtraError, ModelError
 
 _WHAT = "find what hurts HALO on this device, at its broker and in its cell, and print what mends it"
 _EXAMPLES = """\
@@ -76,9 +76,13 @@ def _model(path: str | None) -> tuple[list[Finding], ModelFile | None]:
         return [], read_model(Path(path))
     except ModelError as error:
         why = "a device without a usable model file takes no part"
-        return [
-            Finding("model", "bad", str(error), why, (f"ls -l {shlex.quote(path)}   # and on the device that has it",))
-        ], None
+        mend = f"ls -l {shlex.quote(path)}   # and on the device that has it"
+        return [Finding("model", "bad", str(error), why, (mend,))], None
+    except MissingExtraError as error:
+        why = "a device that cannot convert the model takes no part"
+        return [Finding("model", "bad", str(error), why, ("pip install 'halo-llm[convert]'",))], None
+    except ImportError as error:  # the native module: another finding says what to do
+        return [Finding("model", "unknown", f"it cannot be opened: {error}")], None
 
 
 async def _outside(address: Address, topics: Topics, model: ModelFile | None) -> tuple[list[Finding], str | None]:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from halo.model.convert import conversion
-from halo.model.gguf import GgufFile
-from halo.model.split import name_of, read_parts
-
 _PACKED = 1.03
 """Packed weights per byte of the file, at most (Q4_K)."""
 _F16 = 2
@@ -35,22 +31,13 @@ class ModelFile:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Read the file's header only; ModelError where it is not a usable GGUF file."""
-    file = read_parts(path)
-    n_ctx = _count(file, "context_length", 2048)
-    size = file.total_size + conversion(file).growth
-    return ModelFile(path, name_of(file), file.identity, size, n_ctx, n_ctx * _per_position(file))
+    """Open the file as hubs and workers do. ModelError or MissingExtraError where one of them would refuse it."""
+    from halo.model import open_model  # here: where there is no native module, that is for the diagnosis to say
+    from halo.model.vocabulary import check_vocabulary
 
-
-def _per_position(file: GgufFile) -> int:
-    """Bytes of the cache for one position: keys and values of all layers, f16."""
-    heads = _count(file, "attention.head_count", 1)
-    head_dim = _count(file, "attention.key_length", _count(file, "embedding_length", 0) // heads)
-    return _count(file, "block_count", 0) * _count(file, "attention.head_count_kv", heads) * head_dim * 2 * _F16
-
-
-def _count(file: GgufFile, key: str, default: int) -> int:
-    value = file.metadata.get(f"llama.{key}", default)
-    if isinstance(value, list) and value:  # one for each layer
-        value = value[0]
-    return value if isinstance(value, int) and value > 0 else default
+    model = open_model(path)
+    check_vocabulary(model.file)
+    spec = model.spec
+    per_position = spec.n_layers * spec.n_kv_heads * spec.head_dim * 2 * _F16  # keys and values
+    size = model.size + model.converted.growth
+    return ModelFile(path, model.name, model.identity, size, model.n_ctx_train, model.n_ctx_train * per_position)

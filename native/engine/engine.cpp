@@ -22,6 +22,16 @@ void require(bool ok, const std::string& what) {
   if (!ok) throw std::invalid_argument(what);
 }
 
+bool all_finite(const float* values, size_t n) {
+  int others = 0;  // counted, so that compilers use vectors
+  for (size_t i = 0; i < n; ++i) others += !std::isfinite(values[i]);
+  return others == 0;
+}
+
+Error values_not_finite(const std::string& whose) {
+  return Error(whose + " gives values that are not finite: the model file may be damaged");
+}
+
 // Limits how often a poll that is dear (it may take Python's lock) is made.
 class Throttle {
  public:
@@ -46,9 +56,7 @@ class Throttle {
 Engine::Engine(std::shared_ptr<const Model> model, int n_ctx, int n_slots, int threads, PartialFormat partials)
     : device_(std::move(model), n_ctx, n_slots, threads), partials_(partials), slots_(n_slots) {}
 
-Error Engine::not_finite(int layer) {
-  return Error("layer " + std::to_string(layer) + " gives values that are not finite: the model file may be damaged");
-}
+Error Engine::not_finite(int layer) { return values_not_finite("layer " + std::to_string(layer)); }
 
 void Engine::check_forward(int slot, const int32_t* tokens, int n) const {
   require(slot >= 0 && slot < static_cast<int>(slots_.size()), "no such slot");
@@ -305,6 +313,7 @@ void Engine::head(int rows, float* logits, int logit_rows) {
     kernels().quantize(format, normed_.data(), spec().d, input_.data() + t * stride);
   }
   device_.product(m.output, input_.data(), stride, logit_rows, logits);
+  if (!all_finite(logits, size_t(logit_rows) * spec().vocab)) throw values_not_finite("the output head");
 }
 
 // A new epoch at the slot's end: whatever devices cached beyond it is void at the next scatter. A device may have

@@ -109,3 +109,22 @@ def test_weights_that_are_not_finite_are_an_error_that_says_so(
     engine = _native.Engine(open_model(path).native, 32)
     with pytest.raises(_native.NativeError, match="not finite"):
         engine.forward(0, np.arange(3, 8, dtype=np.int32))
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q4_0"])
+@pytest.mark.parametrize("name", ["output.weight", "output_norm.weight"])
+def test_logits_that_are_not_finite_are_an_error_that_names_the_file(
+    name: str, kind: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    good = open_model(tiny_model(kind))
+    damaged = bytearray(good.path.read_bytes())
+    tensor = good.file.tensors[name]
+    value = np.float32(np.nan) if tensor.type_name == "F32" else np.float16(np.nan)
+    damaged[tensor.offset : tensor.offset + value.nbytes] = value.tobytes()
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(damaged)
+    engine = _native.Engine(open_model(path).native, 32)
+    for all_logits in (False, True):
+        with pytest.raises(_native.NativeError, match=r"the output head .*not finite: the model file may be damaged"):
+            engine.forward(0, np.arange(3, 8, dtype=np.int32), all_logits)
+        assert engine.n_past(0) == 0

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from math import exp
+from math import exp, prod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from halo.predictor import read_text
 from halo.predictor.text import open_tokenizer
 from tests.llama.oracle import Oracle
 from tests.quality.conftest import HALO
+from tests.tiny_gguf import write_tiny
 
 
 def perplexity(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -156,6 +157,23 @@ def test_a_bad_sidecar_is_an_error_where_it_is_named_and_else_a_reason(
     assert named.returncode == 1 and f"{bad} is no GGUF file" in named.stderr and not named.stdout
     found = report(*arguments)
     assert found["quality"] == "exact" and str(bad) in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (1e30, "The model's perplexity is beyond every number"),
+        (np.nan, "the output head gives values that are not finite"),
+    ],
+)
+def test_a_damaged_head_is_an_error_and_no_figure(factor: float, said: str, stories: Path, tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "damaged.gguf", "F32")
+    head, data = open_model(path).file.tensors["output.weight"], bytearray(path.read_bytes())
+    np.frombuffer(data, np.float32, prod(head.shape), head.offset)[:] *= np.float32(factor)
+    path.write_bytes(data)
+    done = perplexity("-m", path, "--text", stories, "--json")
+    assert done.returncode == 1 and not done.stdout
+    assert said in done.stderr and "may be damaged" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_ctrl_c_ends_it(calibrated: Path, tmp_path: Path) -> None:
