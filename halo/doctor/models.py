@@ -22,7 +22,7 @@ class ModelFile:
     n_ctx: int
     cache_bytes: int
     content: str = ""
-    """As `halo.cell.messages.ModelId` has it."""
+    """A digest of samples of the weights."""
 
     @property
     def resident_bytes(self) -> int:
@@ -40,4 +40,5 @@ def read_model(path: Path) -> ModelFile:
     spec = model.spec
     per_position = spec.n_layers * spec.n_kv_heads * spec.head_dim * 2 * _F16  # keys and values
     size = model.size + model.converted.growth
-    return ModelFile(path, model.name, model.identity, size, model.n_ctx_train, model.n_ctx_train * per_position)
+    n_ctx = model.n_ctx_train
+    return ModelFile(path, model.name, model.identity, size, n_ctx, n_ctx * per_position, model.content)
