@@ -3,8 +3,8 @@
 llama-cpp-python keeps what it does well (tokenizer, chat templates, samplers, grammars, the OpenAI-shaped
 API) and loads nothing but the vocabulary; every forward pass goes to an engine, which may be a cell of many
 devices. The subclass leans on private names of one version of llama-cpp-python. They are in this file and in
-`halo.silence`, and they are looked for at import, so that another version gives one clear error instead of a
-strange one later.
+`halo.vocabulary`, `halo.tokenizer` and `halo.silence`, and they are looked for at import, so that another version
+gives one clear error instead of a strange one later.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ _INSTANCE_NAMES = {
     "_sampler",
     "_stack",
     "suppress_stdout_stderr",  # this one is for halo.silence
+    "tokenizer_",  # for halo.vocabulary
 }
 
 
@@ -66,7 +67,7 @@ if _missing_names():
         f"{', '.join(sorted(_missing_names()))}: install the right one with `pip install 'halo-llm[hub]'`."
     )
 
-from halo.silence import silence  # noqa: E402 (it uses one of those names)
+from halo.vocabulary import VocabularyLlama  # noqa: E402 (it uses those names)
 
 SLOT = 0  # the front end holds one sequence
 
@@ -76,14 +77,8 @@ def open_vocabulary(path: Path) -> Llama:
     from halo.model.gguf import read_gguf
     from halo.model.vocabulary import check_vocabulary
 
-    check_vocabulary(read_gguf(path))
-    try:
-        with silence():
-            return Llama(str(path), vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
-    except ValueError as error:
-        raise ModelError(
-            f"llama.cpp cannot read the vocabulary of {path} ({error}): a tokenizer must be in the file."
-        ) from error
+    missing = check_vocabulary(read_gguf(path))
+    return VocabularyLlama(path, missing, vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
 
 
 class _Context:
@@ -117,7 +112,7 @@ class _Closed:
         raise ValueError("This HaloLlama is closed: open another one.")
 
 
-class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
+class HaloLlama(VocabularyLlama):
     """A `llama_cpp.Llama` whose forward passes run on HALO: this device, with workers where there are any.
 
     Everything of `Llama` that makes and samples tokens works as it does there: calling the object,
@@ -228,11 +223,11 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             self.n_ctx_train = 0
             """What the model was trained for, tokens; 0: not known (of an engine that was given)."""
             if engine is not None:
-                self._open_vocabulary(path, engine.n_ctx, vocabulary)
+                self._open_vocabulary(path, frozenset(), engine.n_ctx, vocabulary)
             else:
-                model = _open_for_text(path, n_ctx, log)
+                model, missing = _open_for_text(path, n_ctx, log)
                 self.n_ctx_train = model.n_ctx_train
-                self._open_vocabulary(model.path, n_ctx or model.n_ctx_train, vocabulary)
+                self._open_vocabulary(model.path, missing, n_ctx or model.n_ctx_train, vocabulary)
                 local_workers = (workers or 0) if broker is None else 0
                 engine = self._open_cell(
                     model,
@@ -255,17 +250,10 @@ class HaloLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
             self._use(engine, n_batch)
             undo.pop_all()
 
-    def _open_vocabulary(self, path: Path, n_ctx: int, options: dict[str, Any]) -> None:
+    def _open_vocabulary(self, path: Path, missing: frozenset[int], n_ctx: int, options: dict[str, Any]) -> None:
         """Initialise `Llama` with tokenizer, metadata and chat template, and none of the weights."""
-        try:
-            with contextlib.nullcontext() if options["verbose"] else silence():
-                # n_batch sizes buffers that are never used here.
-                super().__init__(str(path), vocab_only=True, n_ctx=n_ctx, n_batch=1, **options)
-        except ValueError as error:
-            raise ModelError(
-                f"llama.cpp cannot read the vocabulary of {path} ({error}): a model for HALO needs a "
-                "tokenizer in its file; convert it again, or take one that llama.cpp runs."
-            ) from error
+        # n_batch sizes buffers that are never used here.
+        super().__init__(path, missing, vocab_only=True, n_ctx=n_ctx, n_batch=1, **options)
 
     def _open_cell(self, model: Model, **options: Any) -> Engine:
         from halo.cell import Cell
@@ -441,19 +429,19 @@ def _needs_context(what: str) -> NotImplementedError:
     )
 
 
-def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> Model:
-    """Open a model whose vocabulary llama.cpp can read; say what its user should know."""
+def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> tuple[Model, frozenset[int]]:
+    """Open a model whose vocabulary llama.cpp can read; say what its user should know. Also: bytes without a token."""
     from halo.cell.hub import log_to_stderr
     from halo.model import open_model  # here: an engine that is given needs no native module
     from halo.model.vocabulary import check_vocabulary
 
     model = open_model(path)
-    check_vocabulary(model.file)
+    missing = check_vocabulary(model.file)
     tell = log or log_to_stderr
     model.converted.tell(tell)
     if n_ctx > model.n_ctx_train:
         tell(f"the model was trained for {model.n_ctx_train} positions; text beyond that is poor")
-    return model
+    return model, missing
 
 
 def _model_file(path: str | os.PathLike[str] | None) -> Path:

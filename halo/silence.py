@@ -22,9 +22,9 @@ _swap_descriptors = _llama.suppress_stdout_stderr
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """In this thread: llama.cpp logs nothing, and llama-cpp-python leaves the file descriptors alone."""
-    _here.silent = True
+def silence(verbose: bool = False) -> Iterator[None]:
+    """In this thread: llama.cpp logs nothing, and llama-cpp-python leaves the file descriptors alone. But `verbose`."""
+    _here.silent = not verbose
     try:
         yield
     finally:

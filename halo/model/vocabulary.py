@@ -20,8 +20,11 @@ _BESIDE = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 """One entry for each token; llama.cpp reads so many, however many there are."""
 
 
-def check_vocabulary(file: GgufFile) -> None:
-    """Raises ModelError where the tokenizer is another, or a token is there twice, or has no score or type."""
+def check_vocabulary(file: GgufFile) -> frozenset[int]:
+    """The bytes that no token stands for, in a vocabulary of single bytes and words; others do without.
+
+    Raises ModelError where the tokenizer is another, or a token is there twice, or has no score or type.
+    """
     kind = file.metadata.get(_MODEL, _KNOWN[0])  # where it is missing llama.cpp says that itself
     if kind not in _KNOWN:
         raise ModelError(
@@ -30,16 +33,27 @@ def check_vocabulary(file: GgufFile) -> None:
         )
     path, arrays = file.path, read_arrays(file, (_TOKENS, *_BESIDE))
     if _TOKENS not in arrays:
-        return  # llama.cpp says that itself
-    tokens = arrays[_TOKENS].strings
-    if tokens is None:
+        return frozenset()  # llama.cpp says that itself
+    strings = arrays[_TOKENS].strings
+    if strings is None:
         raise _damaged(path, "its tokens are no strings")
+    tokens = [_as_llama_cpp_reads(token, i) for i, token in enumerate(strings)]
     if len(set(tokens)) != len(tokens):
         twice = Counter(tokens).most_common(1)[0][0]
         raise _damaged(path, f"the token {twice[:40].decode('utf-8', 'replace')!r} is there twice")
     for key in _BESIDE:
         if key in arrays and arrays[key].length != len(tokens):
             raise _damaged(path, f"it has {len(tokens)} tokens, and {arrays[key].length} entries in {key}")
+    return _missing_bytes(set(tokens)) if kind == _KNOWN[0] else frozenset()
+
+
+def _as_llama_cpp_reads(token: bytes, index: int) -> bytes:
+    """Up to a zero byte; what is empty gets a name."""
+    return token.partition(b"\0")[0] or b"[EMPTY_%d]" % index
+
+
+def _missing_bytes(tokens: set[bytes]) -> frozenset[int]:
+    return frozenset(i for i in range(256) if b"<0x%02X>" % i not in tokens and bytes([i]) not in tokens)
 
 
 def _damaged(path: Path, why: str) -> ModelError:

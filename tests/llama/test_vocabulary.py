@@ -1,0 +1,51 @@
+"""Odd vocabularies and chat templates: what llama.cpp can do with them works, the rest is one paragraph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import halo
+from halo import HaloLlama, ModelError
+from halo.llama import open_vocabulary
+from tests.conftest import TinyModel
+
+
+def rewritten(model: Path, folder: Path, *changes: tuple[bytes, bytes]) -> Path:
+    """A copy in which these bytes are others, of the same length."""
+    whole = model.read_bytes()
+    for old, new in changes:
+        assert old in whole and len(old) == len(new)
+        whole = whole.replace(old, new)
+    path = folder / "model.gguf"
+    path.write_bytes(whole)
+    return path
+
+
+def test_a_text_that_needs_a_missing_byte_is_refused_and_others_work(tiny_model: TinyModel, tmp_path: Path) -> None:
+    model = tiny_model("F32")
+    path = rewritten(model, tmp_path, (b"<0x0A>", b"<0y0A>"), (b"<0xC3>", b"<0yC3>"), (b"<0x41>", b"<0y41>"))
+    whole = open_vocabulary(model)
+    with HaloLlama(path) as llama:
+        for text in ("", "ABC abc </s>", "zz\N{SNOWMAN}", " "):
+            assert llama.prompt_tokens(text) == whole.tokenize(text.encode(), True, True)
+        assert llama.create_completion("ABC", max_tokens=2)["usage"]["completion_tokens"] > 0
+        for text, said in (("a\nb", r"no token for '\\n'.*<0x0A>"), ("caf\u00e9", "<0xC3>")):
+            with pytest.raises(ModelError, match=f"vocabulary of .*model.gguf .*{said}.*Leave that character out"):
+                llama.create_completion(text)
+    with pytest.raises(ModelError, match="<0x0A>"):
+        open_vocabulary(path).tokenize(b"a\nb", add_bos=False)
+
+
+def test_a_special_token_needs_no_token_for_each_of_its_characters(tiny_model: TinyModel, tmp_path: Path) -> None:
+    changes = ((b"<0x7C>", b"<0y7C>"), (b"</s>", b"<||>"))
+    llama = open_vocabulary(rewritten(tiny_model("F32"), tmp_path, *changes))
+    assert llama.tokenize(b"A<||>", add_bos=True, special=True)[-1] == 2
+    with pytest.raises(ModelError, match="<0x7C>"):
+        llama.tokenize(b"A<||>", add_bos=True, special=False)
+
+
+def test_a_vocabulary_with_empty_tokens_works(tiny_model: TinyModel, tmp_path: Path) -> None:
+    path = rewritten(tiny_model("F32"), tmp_path, (b"<0x8D>", bytes(6)), (b"<0x8C>", bytes(6)))
+    assert isinstance(halo.generate("ABC", model=path, max_tokens=4), str)
