@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo.engine import Engine
-from halo.errors import MissingExtraError, ModelError
+from halo.errors import ContextError, MissingExtraError, ModelError
 from halo.limits import LIMITS, PLANS, check, check_hub_share
 from halo.quality import EXACT, parse_quality
 
@@ -385,7 +385,15 @@ class HaloLlama(VocabularyLlama):
         return (ids[i : i + self.n_batch] for i in range(0, len(ids), self.n_batch))
 
     def sample(self, *args: Any, idx: int | None = None, **settings: Any) -> int:
-        """Sample from the logits at position `idx` (None: the last); settings as in `Llama.sample`."""
+        """Sample from the logits at position `idx` (None: the last); settings as in `Llama.sample`.
+
+        Raises ContextError where there are no logits yet.
+        """
+        if not self.n_tokens:
+            raise ContextError(
+                "There is nothing to go on from: the sequence is empty. Give a prompt of at least one token; an empty "
+                "text has none where the model has no begin of sequence."
+            )
         # `generate` has made a sampler that remembers earlier tokens; one made here is used once, as in
         # `Llama`.
         sampler = self._sampler or self._init_sampler(*args, **settings)

@@ -8,8 +8,10 @@ import pytest
 
 import halo
 from halo import HaloLlama, ModelError
+from halo.errors import ContextError
 from halo.llama import open_vocabulary
 from tests.conftest import TinyModel
+from tests.tiny_gguf import Shape
 
 
 def rewritten(model: Path, folder: Path, *changes: tuple[bytes, bytes]) -> Path:
@@ -49,3 +51,18 @@ def test_a_special_token_needs_no_token_for_each_of_its_characters(tiny_model: T
 def test_a_vocabulary_with_empty_tokens_works(tiny_model: TinyModel, tmp_path: Path) -> None:
     path = rewritten(tiny_model("F32"), tmp_path, (b"<0x8D>", bytes(6)), (b"<0x8C>", bytes(6)))
     assert isinstance(halo.generate("ABC", model=path, max_tokens=4), str)
+
+
+def test_without_a_begin_of_sequence_an_empty_prompt_is_refused(tiny_model: TinyModel) -> None:
+    path = tiny_model("F32", Shape(metadata=(("tokenizer.ggml.add_bos_token", False),)))
+    with pytest.raises(ContextError, match=r"prompt is empty, and this model has no begin of sequence.*give a prompt"):
+        halo.generate("", model=path)
+    assert isinstance(halo.generate("A", model=path, max_tokens=2), str)
+    with HaloLlama(path) as llama:
+        with pytest.raises(ContextError, match="nothing to go on from"):
+            llama.create_completion("")
+        assert llama.create_completion("A", max_tokens=2)["usage"]["completion_tokens"] > 0
+        for ask in (llama.sample, lambda: llama.sample(idx=0), lambda: next(llama.generate([]))):
+            llama.reset()
+            with pytest.raises(ContextError, match="nothing to go on from"):
+                ask()
