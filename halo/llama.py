@@ -248,6 +248,9 @@ class HaloLlama(VocabularyLlama):
                     log=log,
                 )
             self._use(engine, n_batch)
+            if self.unusable_templates:
+                why = next(iter(self.unusable_templates.values()))
+                _teller(log)(f"the model's chat template cannot be used ({why}); plain text, or a chat_format, works")
             undo.pop_all()
 
     def _open_vocabulary(self, path: Path, missing: frozenset[int], n_ctx: int, options: dict[str, Any]) -> None:
@@ -439,17 +442,22 @@ def _needs_context(what: str) -> NotImplementedError:
 
 def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> tuple[Model, frozenset[int]]:
     """Open a model whose vocabulary llama.cpp can read; say what its user should know. Also: bytes without a token."""
-    from halo.cell.hub import log_to_stderr
     from halo.model import open_model  # here: an engine that is given needs no native module
     from halo.model.vocabulary import check_vocabulary
 
     model = open_model(path)
     missing = check_vocabulary(model.file)
-    tell = log or log_to_stderr
+    tell = _teller(log)
     model.converted.tell(tell)
     if n_ctx > model.n_ctx_train:
         tell(f"the model was trained for {model.n_ctx_train} positions; text beyond that is poor")
     return model, missing
+
+
+def _teller(log: Callable[[str], None] | None) -> Callable[[str], None]:
+    from halo.cell.hub import log_to_stderr
+
+    return log or log_to_stderr
 
 
 def _model_file(path: str | os.PathLike[str] | None) -> Path:

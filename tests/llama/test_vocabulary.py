@@ -66,3 +66,39 @@ def test_without_a_begin_of_sequence_an_empty_prompt_is_refused(tiny_model: Tiny
             llama.reset()
             with pytest.raises(ContextError, match="nothing to go on from"):
                 ask()
+
+
+@pytest.mark.parametrize("key", ["tokenizer.chat_template", "tokenizer.chat_template.tool_use"])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0 }}", "{% nonsense %}", "{{ 'a'.b\n\x1b[31m", "{% for a in b %}" * 30 + "{% endfor %}" * 30],
+)
+def test_a_chat_template_that_jinja_rejects_is_told_and_keeps_nobody_from_plain_text(
+    template: str, key: str, tiny_model: TinyModel
+) -> None:
+    path = tiny_model("F32", Shape(metadata=((key, template),)))
+    said: list[str] = []
+    messages = [{"role": "user", "content": "A"}]
+    with HaloLlama(path, log=said.append) as llama:
+        assert llama.create_completion("A", max_tokens=2)["usage"]["completion_tokens"] > 0
+        if key == "tokenizer.chat_template":
+            with pytest.raises(ValueError, match=r"chat template of the model cannot be used .*: open it with a "):
+                llama.create_chat_completion(messages)
+        else:
+            assert llama.create_chat_completion(messages, max_tokens=2)["usage"]["completion_tokens"] > 0
+    (line,) = said
+    assert line.startswith("the model's chat template cannot be used (") and line.isprintable()
+    assert open_vocabulary(path).tokenize(b"A", add_bos=False)
+    with HaloLlama(path, chat_format="llama-2", log=said.append) as llama:
+        assert llama.create_chat_completion(messages, max_tokens=2)["usage"]["completion_tokens"] > 0
+
+
+def test_a_good_chat_template_is_used(tiny_model: TinyModel) -> None:
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    path = tiny_model("F32", Shape(metadata=(("tokenizer.chat_template", template),)))
+    said: list[str] = []
+    with HaloLlama(path, log=said.append) as llama:
+        assert llama.metadata["tokenizer.chat_template"] == template
+        usage = llama.create_chat_completion([{"role": "user", "content": "ABC"}], max_tokens=1)["usage"]
+        assert usage["prompt_tokens"] == 4  # the template would give the begin of sequence
+    assert not said
