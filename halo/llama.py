@@ -72,13 +72,18 @@ from halo.vocabulary import VocabularyLlama  # noqa: E402 (it uses those names)
 SLOT = 0  # the front end holds one sequence
 
 
-def open_vocabulary(path: Path) -> Llama:
-    """llama.cpp with the vocabulary of a model file and nothing else, for its tokenizer. Raises ModelError."""
-    from halo.model.gguf import read_gguf
+def open_llama(path: Path, **options: Any) -> Llama:
+    """llama.cpp itself, options as in `Llama`. Raises ModelError, also where it would end the process over the file."""
+    from halo.model.split import read_parts
     from halo.model.vocabulary import check_vocabulary
 
-    missing = check_vocabulary(read_gguf(path))
-    return VocabularyLlama(path, missing, vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
+    file = read_parts(path)
+    return VocabularyLlama(file.path, check_vocabulary(file), verbose=False, **options)
+
+
+def open_vocabulary(path: Path) -> Llama:
+    """llama.cpp with the vocabulary of a model file and nothing else, for its tokenizer. Raises ModelError."""
+    return open_llama(path, vocab_only=True, n_ctx=32, n_batch=1)
 
 
 class _Context:
