@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 from llama_cpp import Llama
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
@@ -16,6 +18,8 @@ from halo.words import clean
 
 _TEMPLATE = "tokenizer.chat_template"  # and `tokenizer.chat_template.NAME`
 _LONGEST_REASON = 200
+_PREAMBLE = re.compile(r"(\w+: )?(error loading model( \w+)*: )*")
+"""What llama.cpp puts before its reason."""
 
 
 class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
@@ -30,14 +34,16 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
     def __init__(self, path: Path, missing: frozenset[int] = frozenset(), *, verbose: bool, **options: Any) -> None:
         self.unusable_templates: dict[str, str] = {}
         """Chat templates that Jinja rejects, by their metadata keys: why. Whoever chats is told, and nobody else."""
-        try:
-            with silence(verbose):
-                super().__init__(str(path), verbose=verbose, **options)
-        except ValueError as error:
+        if not _is_utf8(path):
             raise ModelError(
-                f"llama.cpp cannot read the vocabulary of {path} ({error}): a model for HALO needs a "
-                "tokenizer in its file; convert it again, or take one that llama.cpp runs."
-            ) from error
+                f"The path {clean(str(path))} is not UTF-8, and llama.cpp, which reads the model's vocabulary, opens "
+                "no such file: rename the file, or the folder."
+            )
+        with silence(verbose) as errors:
+            try:
+                super().__init__(str(path), verbose=verbose, **options)
+            except ValueError as error:
+                raise _unreadable(path, errors[0] if errors else str(error)) from error
         if missing:
             self.tokenizer_: Any = CarefulTokenizer(self, missing)
 
@@ -63,3 +69,23 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
             )
             return f"{{{{ raise_exception({json.dumps(said)}) }}}}"
         return value
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, error: str) -> ModelError:
+    """With llama.cpp's own reason."""
+    reason = clean(_PREAMBLE.sub("", error.strip(), count=1), _LONGEST_REASON)
+    advice = "A model for HALO needs a tokenizer that llama.cpp reads: convert it again, or take another GGUF of it."
+    if "unknown pre-tokenizer" in reason:
+        advice = (
+            f"The model is most likely newer than llama-cpp-python {llama_cpp.__version__}, which is installed: update "
+            "it together with HALO (pip install -U 'halo-llm[hub]'), or take another model."
+        )
+    return ModelError(f"llama.cpp cannot read {path}: {reason}. {advice}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +105,36 @@ def test_a_good_chat_template_is_used(tiny_model: TinyModel) -> None:
         usage = llama.create_chat_completion([{"role": "user", "content": "ABC"}], max_tokens=1)["usage"]
         assert usage["prompt_tokens"] == 4  # the template would give the begin of sequence
     assert not said
+
+
+BPE = (("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.merges", ("a b",)))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (
+            (*BPE, ("tokenizer.ggml.pre", "next\x1b[31m")),
+            r"unknown pre-tokenizer type: 'next\?\[31m'\. The model is most likely newer than llama-cpp-p.* update",
+        ),
+        (
+            (("tokenizer.ggml.bos_token_id", "one"),),
+            r"key tokenizer\.ggml\.bos_token_id has wrong type str but expected type u32\. .* needs a tokenizer",
+        ),
+        ((("tokenizer.ggml.model", "gpt2"),), r"cannot find tokenizer merges in model file\. "),
+    ],
+)
+def test_llama_cpps_own_reason_is_told(metadata: tuple[tuple[str, Any], ...], said: str, tiny_model: TinyModel) -> None:
+    path = tiny_model("F32", Shape(metadata=metadata))
+    for open_it in (HaloLlama, open_vocabulary):
+        with pytest.raises(ModelError, match=rf"^llama\.cpp cannot read .*\.gguf: {said}") as refused:
+            open_it(path)
+        assert str(refused.value).isprintable()
+
+
+def test_a_file_name_that_is_not_utf8_is_named_as_what_is_wrong(tiny_model: TinyModel, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    shutil.copy(tiny_model("F32"), path)
+    with pytest.raises(ModelError, match=r"path .*caf\?.gguf is not UTF-8.*rename the file") as refused:
+        HaloLlama(path)
+    str(refused.value).encode()
