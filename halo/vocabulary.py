@@ -18,12 +18,17 @@ from halo.words import clean
 
 _TEMPLATE = "tokenizer.chat_template"  # and `tokenizer.chat_template.NAME`
 _LONGEST_REASON = 200
+_NO_END = {"tokenizer.ggml.add_eos_token": False}
+"""Some models were trained on texts with an end of sequence behind each. What is to be gone on from has none: nothing
+would follow it. llama.cpp's programs that complete texts refuse such models and have the user say this very thing."""
 _PREAMBLE = re.compile(r"(\w+: )?(error loading model( \w+)*: )*")
 """What llama.cpp puts before its reason."""
 
 
 class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     """A `Llama` that says what is wrong with a file, and whose tokenizer never ends the process.
+
+    It puts no end of sequence behind a text, whatever the model says.
 
     Args:
         path: A GGUF file.
@@ -41,7 +46,7 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
             )
         with silence(verbose) as errors:
             try:
-                super().__init__(str(path), verbose=verbose, **options)
+                super().__init__(str(path), verbose=verbose, kv_overrides=_NO_END, **options)
             except ValueError as error:
                 raise _unreadable(path, errors[0] if errors else str(error)) from error
         if missing:

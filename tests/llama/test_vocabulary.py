@@ -13,6 +13,8 @@ import halo
 from halo import HaloLlama, ModelError
 from halo.errors import ContextError
 from halo.llama import open_vocabulary
+from halo.predictor import Text
+from halo.predictor.text import open_tokenizer, pieces_of
 from tests.conftest import TinyModel
 from tests.tiny_gguf import Shape
 
@@ -138,3 +140,21 @@ def test_a_file_name_that_is_not_utf8_is_named_as_what_is_wrong(tiny_model: Tiny
     with pytest.raises(ModelError, match=r"path .*caf\?.gguf is not UTF-8.*rename the file") as refused:
         HaloLlama(path)
     str(refused.value).encode()
+
+
+@pytest.mark.parametrize("kind", ["spm", "bpe"])
+def test_no_end_of_sequence_is_put_behind_a_text_whatever_the_model_says(kind: str, tiny_model: TinyModel) -> None:
+    said = (("tokenizer.ggml.add_bos_token", True), ("tokenizer.ggml.add_eos_token", True))
+    others = (*BPE, ("tokenizer.ggml.pre", "default")) if kind == "bpe" else ()
+    path = tiny_model("F32", Shape(metadata=(*others, *said)))
+    with HaloLlama(path) as llama:
+        tokens = llama.prompt_tokens("ABC")
+        assert tokens[0] == 1 and 2 not in tokens
+        assert tokens[1:] == llama.tokenize(b"ABC", add_bos=False, special=True)
+        assert llama.create_completion("ABC", max_tokens=1)["usage"]["prompt_tokens"] == len(tokens)
+    text = Text("made-up", "", ["ABC " * 300])
+    tokenize = open_tokenizer(path)
+    pieces = pieces_of(text, tokenize, 128, 10_000)
+    bare = tokenize(text.documents[0], False)
+    assert [token for piece in pieces for token in piece[1:]] == bare
+    assert all(piece[0] == 1 for piece in pieces)
