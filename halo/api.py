@@ -178,7 +178,8 @@ class Generation:
 
     Raises (entering or iterating; the last when entering):
         ModelError, BrokerError, CellError: As `HaloLlama` does.
-        ContextError: The prompt does not fit into the context window.
+        ContextError: The prompt does not fit into the context window, or is empty, with a model without a begin of
+            sequence.
     """
 
     def __init__(self, options: Options) -> None:
@@ -237,8 +238,13 @@ class Generation:
         return {} if self._llama is None else self._llama.report()
 
     def _accepted(self, llama: HaloLlama) -> list[int]:
-        """The prompt's tokens. Raises ContextError where they leave no room for an answer."""
+        """The prompt's tokens. Raises ContextError where there are none, or they leave no room for an answer."""
         prompt = llama.prompt_tokens(self.options.prompt)
+        if not prompt:
+            raise ContextError(
+                "The prompt is empty, and this model has no begin of sequence to go on from: give a prompt of at least "
+                "one word."
+            )
         n, window, trained = len(prompt), llama.n_ctx(), llama.n_ctx_train
         if n >= window:
             larger = f", or give a larger window (-c N, n_ctx), up to {trained} with this model" if n < trained else ""

@@ -36,4 +36,4 @@ class MissingExtraError(HaloError, ImportError):
 
 
 class ContextError(HaloError, ValueError):
-    """A prompt does not fit into the context window."""
+    """A prompt does not fit into the context window, or leaves nothing to go on from."""

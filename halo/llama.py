@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo.engine import Engine
-from halo.errors import MissingExtraError, ModelError
+from halo.errors import ContextError, MissingExtraError, ModelError
 from halo.limits import LIMITS, PLANS, check, check_hub_share
 from halo.quality import EXACT, parse_quality
 
@@ -72,13 +72,18 @@ from halo.vocabulary import VocabularyLlama  # noqa: E402 (it uses those names)
 SLOT = 0  # the front end holds one sequence
 
 
-def open_vocabulary(path: Path) -> Llama:
-    """llama.cpp with the vocabulary of a model file and nothing else, for its tokenizer. Raises ModelError."""
-    from halo.model.gguf import read_gguf
+def open_llama(path: Path, **options: Any) -> Llama:
+    """llama.cpp itself, options as in `Llama`. Raises ModelError, also where it would end the process over the file."""
+    from halo.model.split import read_parts
     from halo.model.vocabulary import check_vocabulary
 
-    missing = check_vocabulary(read_gguf(path))
-    return VocabularyLlama(path, missing, vocab_only=True, n_ctx=32, n_batch=1, verbose=False)
+    file = read_parts(path)
+    return VocabularyLlama(file.path, check_vocabulary(file), verbose=False, **options)
+
+
+def open_vocabulary(path: Path) -> Llama:
+    """llama.cpp with the vocabulary of a model file and nothing else, for its tokenizer. Raises ModelError."""
+    return open_llama(path, vocab_only=True, n_ctx=32, n_batch=1)
 
 
 class _Context:
@@ -248,6 +253,9 @@ class HaloLlama(VocabularyLlama):
                     log=log,
                 )
             self._use(engine, n_batch)
+            if self.unusable_templates:
+                why = next(iter(self.unusable_templates.values()))
+                _teller(log)(f"the model's chat template cannot be used ({why}); plain text, or a chat_format, works")
             undo.pop_all()
 
     def _open_vocabulary(self, path: Path, missing: frozenset[int], n_ctx: int, options: dict[str, Any]) -> None:
@@ -385,7 +393,15 @@ class HaloLlama(VocabularyLlama):
         return (ids[i : i + self.n_batch] for i in range(0, len(ids), self.n_batch))
 
     def sample(self, *args: Any, idx: int | None = None, **settings: Any) -> int:
-        """Sample from the logits at position `idx` (None: the last); settings as in `Llama.sample`."""
+        """Sample from the logits at position `idx` (None: the last); settings as in `Llama.sample`.
+
+        Raises ContextError where there are no logits yet.
+        """
+        if not self.n_tokens:
+            raise ContextError(
+                "There is nothing to go on from: the sequence is empty. Give a prompt of at least one token; an empty "
+                "text has none where the model has no begin of sequence."
+            )
         # `generate` has made a sampler that remembers earlier tokens; one made here is used once, as in
         # `Llama`.
         sampler = self._sampler or self._init_sampler(*args, **settings)
@@ -431,17 +447,22 @@ def _needs_context(what: str) -> NotImplementedError:
 
 def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> tuple[Model, frozenset[int]]:
     """Open a model whose vocabulary llama.cpp can read; say what its user should know. Also: bytes without a token."""
-    from halo.cell.hub import log_to_stderr
     from halo.model import open_model  # here: an engine that is given needs no native module
     from halo.model.vocabulary import check_vocabulary
 
     model = open_model(path)
     missing = check_vocabulary(model.file)
-    tell = log or log_to_stderr
+    tell = _teller(log)
     model.converted.tell(tell)
     if n_ctx > model.n_ctx_train:
         tell(f"the model was trained for {model.n_ctx_train} positions; text beyond that is poor")
     return model, missing
+
+
+def _teller(log: Callable[[str], None] | None) -> Callable[[str], None]:
+    from halo.cell.hub import log_to_stderr
+
+    return log or log_to_stderr
 
 
 def _model_file(path: str | os.PathLike[str] | None) -> Path:

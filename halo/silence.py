@@ -17,18 +17,23 @@ import llama_cpp
 from llama_cpp import _internals, _logger
 from llama_cpp import llama as _llama
 
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 _here = threading.local()
 _swap_descriptors = _llama.suppress_stdout_stderr
 
 
 @contextlib.contextmanager
-def silence(verbose: bool = False) -> Iterator[None]:
-    """In this thread: llama.cpp logs nothing, and llama-cpp-python leaves the file descriptors alone. But `verbose`."""
-    _here.silent = not verbose
+def silence(verbose: bool = False) -> Iterator[list[str]]:
+    """In this thread: llama.cpp logs nothing, and llama-cpp-python leaves the file descriptors alone. But `verbose`.
+
+    The list that is given has the errors that llama.cpp logs meanwhile, or would.
+    """
+    errors: list[str] = []
+    _here.silent, _here.errors = not verbose, errors
     try:
-        yield
+        yield errors
     finally:
-        _here.silent = False
+        _here.silent, _here.errors = False, []
 
 
 def _is_silent() -> bool:
@@ -42,6 +47,8 @@ def _suppress(disable: bool = True) -> Any:
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]  # llama_cpp carries no types
 def _log(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
+    if level == _ERROR:
+        getattr(_here, "errors", []).append(text.decode("utf-8", "replace"))
     if not _is_silent():
         _logger.llama_log_callback(level, text, user_data)
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 from llama_cpp import Llama
+from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from halo.errors import ModelError
 from halo.silence import silence
 from halo.tokenizer import CarefulTokenizer
+from halo.words import clean
+
+_TEMPLATE = "tokenizer.chat_template"  # and `tokenizer.chat_template.NAME`
+_LONGEST_REASON = 200
+_NO_END = {"tokenizer.ggml.add_eos_token": False}
+"""Some models were trained on texts with an end of sequence behind each. What is to be gone on from has none: nothing
+would follow it. llama.cpp's programs that complete texts refuse such models and have the user say this very thing."""
+_PREAMBLE = re.compile(r"(\w+: )?(error loading model( \w+)*: )*")
+"""What llama.cpp puts before its reason."""
 
 
 class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
     """A `Llama` that says what is wrong with a file, and whose tokenizer never ends the process.
+
+    It puts no end of sequence behind a text, whatever the model says.
 
     Args:
         path: A GGUF file.
@@ -22,13 +37,60 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
     """
 
     def __init__(self, path: Path, missing: frozenset[int] = frozenset(), *, verbose: bool, **options: Any) -> None:
-        try:
-            with silence(verbose):
-                super().__init__(str(path), verbose=verbose, **options)
-        except ValueError as error:
+        self.unusable_templates: dict[str, str] = {}
+        """Chat templates that Jinja rejects, by their metadata keys: why. Whoever chats is told, and nobody else."""
+        if not _is_utf8(path):
             raise ModelError(
-                f"llama.cpp cannot read the vocabulary of {path} ({error}): a model for HALO needs a "
-                "tokenizer in its file; convert it again, or take one that llama.cpp runs."
-            ) from error
+                f"The path {clean(str(path))} is not UTF-8, and llama.cpp, which reads the model's vocabulary, opens "
+                "no such file: rename the file, or the folder."
+            )
+        with silence(verbose) as errors:
+            try:
+                super().__init__(str(path), verbose=verbose, kv_overrides=_NO_END, **options)
+            except ValueError as error:
+                raise _unreadable(path, errors[0] if errors else str(error)) from error
         if missing:
-            self.tokenizer_ = CarefulTokenizer(self, missing)
+            self.tokenizer_: Any = CarefulTokenizer(self, missing)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """As in `Llama`, which compiles all chat templates when it opens; one that it cannot raises when it is used."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, found: dict[str, str]) -> None:
+        self._metadata = {key: self._usable(key, value) for key, value in found.items()}
+
+    def _usable(self, key: str, value: str) -> str:
+        if key != _TEMPLATE and not key.startswith(f"{_TEMPLATE}."):
+            return value
+        try:
+            Jinja2ChatFormatter(value, eos_token="", bos_token="")
+        except Exception as error:  # of Jinja, or of Python over what Jinja has made of it
+            why = self.unusable_templates[key] = clean(str(error).partition("\n")[0], _LONGEST_REASON)
+            said = (
+                f"The chat template of the model cannot be used ({why}): open it with a chat_format or a chat_handler, "
+                "or take another GGUF of the model."
+            )
+            return f"{{{{ raise_exception({json.dumps(said)}) }}}}"
+        return value
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, error: str) -> ModelError:
+    """With llama.cpp's own reason."""
+    reason = clean(_PREAMBLE.sub("", error.strip(), count=1), _LONGEST_REASON)
+    advice = "A model for HALO needs a tokenizer that llama.cpp reads: convert it again, or take another GGUF of it."
+    if "unknown pre-tokenizer" in reason:
+        advice = (
+            f"The model is most likely newer than llama-cpp-python {llama_cpp.__version__}, which is installed: update "
+            "it together with HALO (pip install -U 'halo-llm[hub]'), or take another model."
+        )
+    return ModelError(f"llama.cpp cannot read {path}: {reason}. {advice}")

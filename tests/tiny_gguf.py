@@ -93,7 +93,13 @@ def _metadata(writer: gguf.GGUFWriter, name: str, shape: Shape) -> None:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    adders = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, tuple: writer.add_array}
+    adders = {
+        bool: writer.add_bool,
+        float: writer.add_float32,
+        int: writer.add_uint32,
+        str: writer.add_string,
+        tuple: writer.add_array,
+    }
     for key, value in shape.metadata:
         adders[type(value)](key, value)
 

@@ -43,11 +43,9 @@ class LlamaCpp:
     """llama.cpp by llama-cpp-python, with its defaults."""
 
     def __init__(self, path: Path, n_ctx: int, threads: int) -> None:
-        from llama_cpp import Llama  # part of the [hub] extra: a worker has none
+        from halo.llama import open_llama  # part of the [hub] extra: a worker has none
 
-        self._llama: Any = Llama(
-            str(path), n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, verbose=False, logits_all=False
-        )
+        self._llama: Any = open_llama(path, n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, logits_all=False)
 
     def feed(self, tokens: Tokens) -> None:
         self._llama.eval(tokens.tolist())
@@ -57,7 +55,7 @@ class LlamaCpp:
 
 
 def engines(path: Path, n_ctx: int, threads: int) -> list[Engine]:
-    """HALO, and llama.cpp where it is installed."""
+    """HALO, and llama.cpp where it is installed. Raises ModelError for a model that it cannot open."""
     found: list[Engine] = [Ours(path, n_ctx, threads)]
     with contextlib.suppress(ImportError):
         found.append(LlamaCpp(path, n_ctx, threads))

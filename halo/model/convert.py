@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from halo import _native
 from halo.errors import MissingExtraError, ModelError
-from halo.model.gguf import GgufFile, TensorInfo
+from halo.model.gguf import REMOVED_TYPES, GgufFile, TensorInfo
 
 if TYPE_CHECKING:  # only: a worker does without numpy where it can
     import numpy as np
@@ -161,6 +161,12 @@ def conversion(file: GgufFile) -> Conversion:
 def _block(file: GgufFile, tensor: TensorInfo) -> tuple[int, int]:
     """Of a type that can be converted: values and bytes of a block."""
     what = f"{file.path} has weights of the type {tensor.type_name} (tensor {tensor.name!r})"
+    if tensor.type in REMOVED_TYPES:
+        usual = REMOVED_TYPES[tensor.type]
+        raise ModelError(
+            f"{what}, which llama.cpp has removed, so that its llama-quantize cannot read them: get the {usual} file "
+            "of the model. HALO orders weights for the processor itself, when it loads them."
+        )
     natively = f"{', '.join(_native.weight_types())}. llama.cpp's llama-quantize makes any of these"
     try:
         import gguf

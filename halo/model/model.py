@@ -104,6 +104,11 @@ class _Metadata:
 
 
 def _check_architecture(file: GgufFile) -> None:
+    if file.metadata.get("general.type") == "adapter":
+        raise ModelError(
+            f"{file.path} is an adapter (LoRA): it changes a model, and is none. Merge it into that model with "
+            "llama.cpp's llama-export-lora, and give the file that this makes."
+        )
     architecture = file.metadata.get("general.architecture")
     if architecture != "llama":
         raise ModelError(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import halo
 from halo import HaloLlama, ModelError
+from halo.errors import ContextError
 from halo.llama import open_vocabulary
+from halo.predictor import Text
+from halo.predictor.text import open_tokenizer, pieces_of
 from tests.conftest import TinyModel
+from tests.tiny_gguf import Shape
 
 
 def rewritten(model: Path, folder: Path, *changes: tuple[bytes, bytes]) -> Path:
@@ -49,3 +56,105 @@ def test_a_special_token_needs_no_token_for_each_of_its_characters(tiny_model: T
 def test_a_vocabulary_with_empty_tokens_works(tiny_model: TinyModel, tmp_path: Path) -> None:
     path = rewritten(tiny_model("F32"), tmp_path, (b"<0x8D>", bytes(6)), (b"<0x8C>", bytes(6)))
     assert isinstance(halo.generate("ABC", model=path, max_tokens=4), str)
+
+
+def test_without_a_begin_of_sequence_an_empty_prompt_is_refused(tiny_model: TinyModel) -> None:
+    path = tiny_model("F32", Shape(metadata=(("tokenizer.ggml.add_bos_token", False),)))
+    with pytest.raises(ContextError, match=r"prompt is empty, and this model has no begin of sequence.*give a prompt"):
+        halo.generate("", model=path)
+    assert isinstance(halo.generate("A", model=path, max_tokens=2), str)
+    with HaloLlama(path) as llama:
+        with pytest.raises(ContextError, match="nothing to go on from"):
+            llama.create_completion("")
+        assert llama.create_completion("A", max_tokens=2)["usage"]["completion_tokens"] > 0
+        for ask in (llama.sample, lambda: llama.sample(idx=0), lambda: next(llama.generate([]))):
+            llama.reset()
+            with pytest.raises(ContextError, match="nothing to go on from"):
+                ask()
+
+
+@pytest.mark.parametrize("key", ["tokenizer.chat_template", "tokenizer.chat_template.tool_use"])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0 }}", "{% nonsense %}", "{{ 'a'.b\n\x1b[31m", "{% for a in b %}" * 30 + "{% endfor %}" * 30],
+)
+def test_a_chat_template_that_jinja_rejects_is_told_and_keeps_nobody_from_plain_text(
+    template: str, key: str, tiny_model: TinyModel
+) -> None:
+    path = tiny_model("F32", Shape(metadata=((key, template),)))
+    said: list[str] = []
+    messages = [{"role": "user", "content": "A"}]
+    with HaloLlama(path, log=said.append) as llama:
+        assert llama.create_completion("A", max_tokens=2)["usage"]["completion_tokens"] > 0
+        if key == "tokenizer.chat_template":
+            with pytest.raises(ValueError, match=r"chat template of the model cannot be used .*: open it with a "):
+                llama.create_chat_completion(messages)
+        else:
+            assert llama.create_chat_completion(messages, max_tokens=2)["usage"]["completion_tokens"] > 0
+    (line,) = said
+    assert line.startswith("the model's chat template cannot be used (") and line.isprintable()
+    assert open_vocabulary(path).tokenize(b"A", add_bos=False)
+    with HaloLlama(path, chat_format="llama-2", log=said.append) as llama:
+        assert llama.create_chat_completion(messages, max_tokens=2)["usage"]["completion_tokens"] > 0
+
+
+def test_a_good_chat_template_is_used(tiny_model: TinyModel) -> None:
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    path = tiny_model("F32", Shape(metadata=(("tokenizer.chat_template", template),)))
+    said: list[str] = []
+    with HaloLlama(path, log=said.append) as llama:
+        assert llama.metadata["tokenizer.chat_template"] == template
+        usage = llama.create_chat_completion([{"role": "user", "content": "ABC"}], max_tokens=1)["usage"]
+        assert usage["prompt_tokens"] == 4  # the template would give the begin of sequence
+    assert not said
+
+
+BPE = (("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.merges", ("a b",)))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (
+            (*BPE, ("tokenizer.ggml.pre", "next\x1b[31m")),
+            r"unknown pre-tokenizer type: 'next\?\[31m'\. The model is most likely newer than llama-cpp-p.* update",
+        ),
+        (
+            (("tokenizer.ggml.bos_token_id", "one"),),
+            r"key tokenizer\.ggml\.bos_token_id has wrong type str but expected type u32\. .* needs a tokenizer",
+        ),
+        ((("tokenizer.ggml.model", "gpt2"),), r"cannot find tokenizer merges in model file\. "),
+    ],
+)
+def test_llama_cpps_own_reason_is_told(metadata: tuple[tuple[str, Any], ...], said: str, tiny_model: TinyModel) -> None:
+    path = tiny_model("F32", Shape(metadata=metadata))
+    for open_it in (HaloLlama, open_vocabulary):
+        with pytest.raises(ModelError, match=rf"^llama\.cpp cannot read .*\.gguf: {said}") as refused:
+            open_it(path)
+        assert str(refused.value).isprintable()
+
+
+def test_a_file_name_that_is_not_utf8_is_named_as_what_is_wrong(tiny_model: TinyModel, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    shutil.copy(tiny_model("F32"), path)
+    with pytest.raises(ModelError, match=r"path .*caf\?.gguf is not UTF-8.*rename the file") as refused:
+        HaloLlama(path)
+    str(refused.value).encode()
+
+
+@pytest.mark.parametrize("kind", ["spm", "bpe"])
+def test_no_end_of_sequence_is_put_behind_a_text_whatever_the_model_says(kind: str, tiny_model: TinyModel) -> None:
+    said = (("tokenizer.ggml.add_bos_token", True), ("tokenizer.ggml.add_eos_token", True))
+    others = (*BPE, ("tokenizer.ggml.pre", "default")) if kind == "bpe" else ()
+    path = tiny_model("F32", Shape(metadata=(*others, *said)))
+    with HaloLlama(path) as llama:
+        tokens = llama.prompt_tokens("ABC")
+        assert tokens[0] == 1 and 2 not in tokens
+        assert tokens[1:] == llama.tokenize(b"ABC", add_bos=False, special=True)
+        assert llama.create_completion("ABC", max_tokens=1)["usage"]["prompt_tokens"] == len(tokens)
+    text = Text("made-up", "", ["ABC " * 300])
+    tokenize = open_tokenizer(path)
+    pieces = pieces_of(text, tokenize, 128, 10_000)
+    bare = tokenize(text.documents[0], False)
+    assert [token for piece in pieces for token in piece[1:]] == bare
+    assert all(piece[0] == 1 for piece in pieces)

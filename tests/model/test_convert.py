@@ -101,12 +101,45 @@ def test_without_the_gguf_package_the_error_says_what_to_install(
 
 @pytest.mark.parametrize(("number", "what"), [(26, "I32"), (28, "F64"), (4, "type 4"), (200, "type 200")])
 def test_types_that_nobody_can_convert_are_named(number: int, what: str, tiny_model: TinyModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=rf"{what} .*blk\.1\.ffn_up.*cannot convert"):
+        open_model(of_type(number, tiny_model, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "usual"),
+    [
+        (31, "Q4_0_4_4", "Q4_0"),
+        (32, "Q4_0_4_8", "Q4_0"),
+        (33, "Q4_0_8_8", "Q4_0"),
+        (36, "IQ4_NL_4_4", "IQ4_NL"),
+        (37, "IQ4_NL_4_8", "IQ4_NL"),
+        (38, "IQ4_NL_8_8", "IQ4_NL"),
+    ],
+)
+@pytest.mark.parametrize("installed", [True, False])
+def test_for_types_that_llama_cpp_has_removed_another_file_is_advised(
+    number: int,
+    what: str,
+    usual: str,
+    installed: bool,
+    tiny_model: TinyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = of_type(number, tiny_model, tmp_path)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ModelError, match=f"type {what} .*removed.*get the {usual} file of the model"):
+        open_model(path)
+
+
+def of_type(number: int, tiny_model: TinyModel, folder: Path) -> Path:
+    """A model one of whose matrices is said to be of this type."""
     whole = tiny_model("Q4_0").read_bytes()
     at = whole.index(b"blk.1.ffn_up.weight") + 19 + 4 + 16
-    path = tmp_path / "odd.gguf"
+    path = folder / "odd.gguf"
     path.write_bytes(whole[:at] + number.to_bytes(4, "little") + whole[at + 4 :])
-    with pytest.raises(ModelError, match=rf"{what} .*blk\.1\.ffn_up.*cannot convert"):
-        open_model(path)
+    return path
 
 
 def test_a_truncated_file_is_refused(tiny_model: TinyModel, tmp_path: Path) -> None:

@@ -232,6 +232,11 @@ def test_another_architecture_is_named(tiny_model: TinyModel, tmp_path: Path) ->
         open_model(path)
 
 
+def test_an_adapter_is_named_as_one(tiny_model: TinyModel) -> None:
+    with pytest.raises(ModelError, match=r"is an adapter \(LoRA\).*llama-export-lora"):
+        open_model(tiny_model("F32", Shape(metadata=(("general.type", "adapter"),))))
+
+
 @pytest.mark.parametrize("key", ["llama.block_count", "llama.context_length"])
 @pytest.mark.parametrize(
     "kind, value", [(6, float("inf")), (6, float("nan")), (5, -5), (4, 0)], ids=["inf", "nan", "negative", "zero"]
