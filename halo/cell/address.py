@@ -59,6 +59,9 @@ _UNREADABLE = "of its parts host and port cannot be told (in a password, write /
 
 def _wrong(text: str, why: str) -> BrokerError:
     shown = text.rpartition("@")[2]  # whatever stands before the @ may be a password
+    before, colon, port = shown.rpartition(":")
+    if colon and not port.isdigit() and not port.startswith("//"):  # as may what stands for a port, without an @host
+        shown = f"{before}:..."
     return BrokerError(
         f"{shown!r} is not the address of an MQTT broker: {why}. "
         "Write mqtt://[user:password@]host[:1883], or mqtts://host[:8883] for TLS."

@@ -308,6 +308,8 @@ def test_any_text_is_an_address_or_a_broker_error(text):
     [
         "",
         "http://me:secret@pi1",
+        "mqtt://me:secret",
+        "me:secret/x",
         "mqtt://me:secret@",
         "mqtt://me:secret@pi1:99999",
         "mqtt://pi1/topic",
