@@ -56,6 +56,8 @@ def check_writable(path: Path) -> None:
     """Raises OutputError where `whole` could not even begin: asked before work that takes long."""
     if path.is_dir():
         raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if path.exists() and not path.is_file():  # a device would be replaced
+        raise OutputError(f"{path} cannot be written: it exists and is no file. Give another name.")
     probe = _beside(path)
     try:
         probe.write_bytes(bytes(4096))

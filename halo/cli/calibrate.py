@@ -103,8 +103,10 @@ def run(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace, path: Path, output: Path, threads: int) -> int:
     from halo.model import open_model
     from halo.predictor import Paused, builtin_text, read_text, sidecar_path
-    from halo.predictor.reorder import check_source, check_target, neuron_order, write_reordered
+    from halo.predictor.reorder import check_sidecars, check_source, check_target, neuron_order, write_reordered
 
+    if args.reorder is not None:
+        check_sidecars(output, args.reorder)
     text = builtin_text() if args.text is None else read_text(args.text, args.tokens)
     with patience("opening the model"):
         model = open_model(path, mlp_groups=args.groups or int(LIMITS["mlp_groups"].high))

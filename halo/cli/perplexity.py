@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from halo.limits import LIMITS
 from halo.quality import DEFAULT, Quality, parse_quality
 
 if TYPE_CHECKING:
+    from halo.cell import Cell
     from halo.model import Model
     from halo.perplexity import Comparison, Lateness, Pass
     from halo.predictor.text import Tokens
@@ -136,13 +138,18 @@ def _measure(
     threads = args.threads or min(os.cpu_count() or 1, int(LIMITS["n_threads"].high))
     n_ctx = max(len(sequence) for sequence in sequences)
     engine = _native.Engine(model.native, n_ctx, 1, threads)
-    control = QualityControl(model, args.sidecar, engine, say)  # first: a sidecar that cannot be used ends it
-    exact = through(engine, sequences, single=False, progress=lambda n, of: progress("exact", n, of))
-    if args.late is None and (args.workers or broker_of(args) is not None):
-        return exact, *_in_a_cell(args, model, sequences, exact, progress)
+    # First: a sidecar or a cell that cannot be used ends it.
+    control = QualityControl(model, args.sidecar, engine, say)
+    in_a_cell = args.late is None and (args.workers or broker_of(args) is not None)
+    with _open_cell(args, model, n_ctx) if in_a_cell else nullcontext() as cell:
+        exact = through(engine, sequences, single=False, progress=lambda n, of: progress("exact", n, of))
+        if cell is not None:
+            used = cell.engine
+            found = [_compare(used, used.stats, sequences, exact, used.quality.level, progress)]
+            return exact, used.quality_report() or {}, found
     # Whoever wants something late wants to know why it cannot be.
     quality = control.set(DEFAULT if args.late and args.quality is None else args.quality)
-    found: list[Comparison] = []
+    found = []
     if quality.share:
         for number, lateness in enumerate(_lateness(args, quality)):
             if lateness is not None:
@@ -182,25 +189,20 @@ def _compare(
     return Comparison.of(exact, late, stats()["tolerance"])
 
 
-def _in_a_cell(
-    args: argparse.Namespace, model: Model, sequences: list[Tokens], exact: Pass, progress: Progress
-) -> tuple[dict[str, Any], list[Comparison]]:
+def _open_cell(args: argparse.Namespace, model: Model, n_ctx: int) -> Cell:
     from halo.cell import Cell
 
-    with Cell.open(
+    return Cell.open(
         model,
         workers=args.workers,
         broker=broker_of(args),
         cell=args.cell,
-        n_ctx=max(len(sequence) for sequence in sequences),
+        n_ctx=n_ctx,
         threads=args.threads or 1,
         quality=args.quality,
         sidecar=args.sidecar,
         log=say,
-    ) as cell:
-        engine = cell.engine
-        found = [_compare(engine, engine.stats, sequences, exact, engine.quality.level, progress)]
-        return engine.quality_report() or {}, found
+    )
 
 
 def _summed_up(exact: Pass, found: list[Comparison]) -> dict[str, Any]:

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halo import _native
-from halo.errors import MissingExtraError, ModelError
+from halo.errors import MissingExtraError, ModelError, SidecarError
 from halo.files import check_writable, whole
 from halo.model import Model, open_model
 from halo.model.gguf import TensorInfo
 from halo.model.gguf_write import copy_header
+from halo.predictor.sidecar import is_sidecar, sidecar_path
 from halo.predictor.sums import Distances
 from halo.predictor.text import Tokens, counted_tokens
 
@@ -64,6 +65,23 @@ def check_target(model: Model, out: Path) -> None:
     if out.resolve() == model.path.resolve():
         raise ModelError(f"{out} is the model itself: give the re-ordered one another name.")
     check_writable(out)
+
+
+def check_sidecars(learned: Path, out: Path) -> None:
+    """Raises SidecarError where `learned`, the sidecar of the source, and the re-ordered model with its own cannot all
+    be written."""
+    theirs = sidecar_path(out)
+    if learned.resolve() in (out.resolve(), theirs.resolve()):
+        which = "the re-ordered model" if learned.resolve() == out.resolve() else "the re-ordered model's sidecar"
+        raise SidecarError(
+            f"{learned} would be both the sidecar that is learned first and {which}: give another name with --reorder, "
+            "or the first one with -o."
+        )
+    if theirs.exists() and not is_sidecar(theirs):
+        raise SidecarError(
+            f"{theirs}, where the re-ordered model's sidecar belongs, exists and is no sidecar: it is left alone. Give "
+            "the model another name with --reorder."
+        )
 
 
 def neuron_order(

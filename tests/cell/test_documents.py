@@ -300,6 +300,7 @@ def test_any_text_is_an_address_or_a_broker_error(text):
     except BrokerError:
         return
     assert address.host and 0 < address.port < 65536 and not any(c.isspace() for c in address.host)
+    address.host.encode("idna")  # as it is looked up
 
 
 @pytest.mark.parametrize(
@@ -307,6 +308,8 @@ def test_any_text_is_an_address_or_a_broker_error(text):
     [
         "",
         "http://me:secret@pi1",
+        "mqtt://me:secret",
+        "me:secret/x",
         "mqtt://me:secret@",
         "mqtt://me:secret@pi1:99999",
         "mqtt://pi1/topic",
@@ -314,6 +317,11 @@ def test_any_text_is_an_address_or_a_broker_error(text):
         "mqtt://me:secret/x@pi1",
         "mqtt://me:secret#x@pi1",
         "mqtt://me:secret?x@pi1",
+        "mqtt://me:secret@pi1..local",
+        "mqtt://me:secret@.",
+        f"mqtts://me:secret@{'a' * 64}.local",
+        "mqtt://me:secret@pi1\0",
+        "mqtt://me:secret\udcff@pi1",
     ],
 )
 def test_wrong_broker_urls_are_explained_without_the_password(text):

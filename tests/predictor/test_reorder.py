@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from halo import _native
-from halo.errors import ModelError, OutputError
+from halo.cli import parser
+from halo.errors import ModelError, OutputError, SidecarError
 from halo.model import Model, open_model
-from halo.predictor.reorder import KEY, check_source, check_target, neuron_order, write_reordered
+from halo.predictor import Text, calibrate
+from halo.predictor.reorder import KEY, check_sidecars, check_source, check_target, neuron_order, write_reordered
 from tests.conftest import TinyModel
 from tests.predictor.conftest import SHAPE
 from tests.tiny_gguf import Shape
@@ -101,6 +104,41 @@ def test_the_model_itself_is_never_overwritten(model: Model, pieces: list[np.nda
     with pytest.raises(ModelError, match="itself"):
         write_reordered(model, neuron_order(model, pieces), model.path)
     assert model.path.read_bytes() == before
+
+
+def test_a_device_is_never_replaced(model: Model, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match="exists and is no file"):
+        check_target(model, pipe)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--reorder", "m.halo.gguf"],
+            "m.halo.gguf would be both the sidecar that is learned first and the re-",
+        ),
+        (["--reorder", "hot.gguf", "-o", "hot.halo.gguf"], "hot.halo.gguf would be both .* model's sidecar"),
+        (["--reorder", "mine.gguf"], "mine.halo.gguf, where the re-ordered model's sidecar belongs, exists and is no"),
+    ],
+)
+def test_what_would_write_over_a_sidecar_or_another_file_is_refused_before_any_work(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.halo.gguf").write_text("mine")
+    with pytest.raises(SidecarError, match=said):
+        arguments = parser().parse_args(["calibrate", "-m", "m.gguf", *options])  # there is no m.gguf to open
+        arguments.run(arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.halo.gguf"]
+    assert Path("mine.halo.gguf").read_text() == "mine"
+
+
+def test_a_sidecar_of_before_is_written_over(model: Model, pieces: list[np.ndarray], text: Text) -> None:
+    calibrate(model, text, pieces, model.path.with_name("hot.halo.gguf"))
+    check_sidecars(model.path.with_name("m.halo.gguf"), model.path.with_name("hot.gguf"))
 
 
 def test_the_command_writes_model_and_both_sidecars(tmp_path: Path) -> None:
