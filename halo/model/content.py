@@ -30,5 +30,6 @@ def digest_of_samples(file: GgufFile, sizes: Mapping[int, tuple[int, int]]) -> s
         begin = at + spare // 2 // mmap.PAGESIZE * mmap.PAGESIZE
         digest.update(part.data[begin : begin + _SAMPLE])
     for part in file.parts:
+        part.data.madvise(mmap.MADV_DONTNEED)  # pages that nobody needs now are no memory of ours
         part.data.madvise(mmap.MADV_NORMAL)
     return digest.hexdigest()
