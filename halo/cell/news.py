@@ -34,7 +34,10 @@ def left_behind(cell: str, names: Collection[str]) -> str:
 
 def _remove(cell: str) -> str:
     profiles = Topics(cell).all_profiles
-    return f"mosquitto_sub -h HOST -t '{profiles}' --remove-retained -W 5 (who is there comes back by itself)"
+    return (
+        f"mosquitto_sub -h HOST -t '{profiles}' --remove-retained -W 5 (of Debian's mosquitto-clients; who is there "
+        "comes back by itself)"
+    )
 
 
 def joined(name: str) -> str:
