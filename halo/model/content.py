@@ -13,6 +13,7 @@ from math import prod
 from halo.model.gguf import GgufFile
 
 _SAMPLE = 4096
+"""Bytes, and where samples begin: not this device's page size, for others may have another."""
 
 
 def digest_of_samples(file: GgufFile, sizes: Mapping[int, tuple[int, int]]) -> str:
@@ -27,7 +28,7 @@ def digest_of_samples(file: GgufFile, sizes: Mapping[int, tuple[int, int]]) -> s
         part, at = file.place(tensor)
         block, size = sizes[tensor.type]
         spare = max(prod(tensor.shape) // block * size - _SAMPLE, 0)
-        begin = at + spare // 2 // mmap.PAGESIZE * mmap.PAGESIZE
+        begin = at + spare // 2 // _SAMPLE * _SAMPLE
         digest.update(part.data[begin : begin + _SAMPLE])
     for part in file.parts:
         part.data.madvise(mmap.MADV_DONTNEED)  # pages that nobody needs now are no memory of ours

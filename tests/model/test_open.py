@@ -53,6 +53,15 @@ def test_identity_is_of_header_and_tensor_table(tiny_model: TinyModel, tmp_path:
     assert open_model(tiny_model("F32", Shape(ff=172))).identity != open_model(original).identity
 
 
+def test_content_is_the_same_on_devices_with_other_pages(
+    tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_model("F32", Shape(ff=192))
+    here = open_model(path).content
+    monkeypatch.setattr("mmap.PAGESIZE", 1 << 14)
+    assert open_model(path).content == here
+
+
 @pytest.mark.parametrize("split", [0, 4])
 def test_content_tells_a_copy_with_other_weights(tiny_model: TinyModel, tmp_path: Path, split: int) -> None:
     original = open_model(tiny_model("Q4_0", Shape(split=split)))
