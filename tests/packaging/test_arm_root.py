@@ -27,9 +27,11 @@ def may_mount() -> bool:
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs Debian's packages")
 @pytest.mark.skipif(not may_mount(), reason="needs root that may mount")
 @pytest.mark.timeout(2400)
-def test_the_package_runs_on_an_emulated_raspberry_pi(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cpu, page", [("cortex-a72", "4096"), ("cortex-a76", "16384")])
+def test_the_package_runs_on_an_emulated_raspberry_pi(cpu: str, page: str, tmp_path: Path) -> None:
+    """A Pi 4; and a Pi 5, whose kernel has larger pages."""
     figures = tmp_path / "figures.json"
-    command = ["bash", str(CHECK), "bookworm", "cortex-a72", "--json", str(figures)]
+    command = ["bash", str(CHECK), "bookworm", cpu, "--page", page, "--json", str(figures)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2300, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
