@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What to run before a release, as root on an x86-64 Debian 12: both Debian suites, both processors, 4 and 16 KiB pages,
-# the package built by the root's own compiler, and the kernels' instructions and cycles. Half an hour once the roots are made, of a commit:
-# nothing may be changed meanwhile. What it printed last is in docs/raspberry-pi.md and docs/benchmarks.md.
+# the package built by the root's own compiler, and the kernels' instructions and cycles. Half an hour once the roots are
+# made, of a commit: nothing may be changed meanwhile. What it printed last is in docs/raspberry-pi.md and docs/benchmarks.md.
 # usage: scripts/arm/release.sh [FOLDER]     for the wheels and what is printed; by default dist/
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/root.sh"
