@@ -301,7 +301,7 @@ class Cell:
 
     def _offer(self) -> Offer:
         wish, model = self._wish, self._model
-        identity = ModelId.of(model.identity, model.content, model.name, model.path.name)
+        identity = ModelId.of(model)
         return Offer(hub_name(), identity, wish.n_ctx, _SLOTS, wish.partials, wish.transport, wish.residency)
 
     def _make_shards(self, session: str, roster: Roster, publish: Callable[[Plan], Awaitable[None]]) -> HubShards:

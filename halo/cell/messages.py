@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -29,6 +30,19 @@ _LANES = Annotated[int, Meta(ge=1, le=64)]
 _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
+class _Model(Protocol):
+    """As much of a model as tells which one it is."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+
+
 class ModelId(Struct, frozen=True):
     """Which model: `identity` (SHA-256 of header and tensor table) and `content` (of samples of the weights; empty:
     not known) decide, the names are for people."""
@@ -39,9 +53,10 @@ class ModelId(Struct, frozen=True):
     content: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
 
     @classmethod
-    def of(cls, identity: str, content: str, name: str, file: str) -> ModelId:
+    def of(cls, model: _Model) -> ModelId:
         """With names cut and cleaned to what a document may carry."""
-        return cls(identity, clean(name, _LONGEST_NAME), clean(file, _LONGEST_FILE), content)
+        name, file = clean(model.name, _LONGEST_NAME), clean(model.path.name, _LONGEST_FILE)
+        return cls(model.identity, name, file, model.content)
 
     def is_same(self, other: ModelId) -> bool:
         """Whether the two compute the same, as far as is known."""

@@ -84,7 +84,7 @@ class WorkerService:
         self._topics = Topics(wish.cell)
         self._worker: NativeWorker = native.Worker(model.native, wish.threads)
         self._worker.set_pace(wish.pace_us, wish.pace_group_us)
-        self._model = ModelId.of(model.identity, model.content, model.name, model.path.name)
+        self._model = ModelId.of(model)
         budget = Budget(wish.memory)
         self._profile = self._describe(native, budget)
         self._residence = Residence(native, model.native, self.name, budget)

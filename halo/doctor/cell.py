@@ -89,7 +89,7 @@ def _held(view: View, model: ModelFile | None) -> list[tuple[str, ModelId]]:
     if view.lease is not None:
         held.append((f"hub {view.lease.hub}", view.lease.model))
     if model is not None:
-        held.append(("this device", ModelId.of(model.identity, model.content, model.name, model.path.name)))
+        held.append(("this device", ModelId.of(model)))
     return held + [(p.name, p.model) for p in _profiles(view) if p.model is not None]
 
 

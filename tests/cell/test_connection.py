@@ -146,32 +146,16 @@ def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
     in_loop(loop, broker.address, body)
 
 
-def test_a_refused_login_is_told_after_one_attempt(loop, tmp_path, attempts):
+@pytest.fixture
+def run_broker(tmp_path):
+    """Makes contexts in which a broker runs at `.port`, that lets in who has no login (`anonymous`), or nobody."""
     if module.find_mosquitto() is None:
         pytest.skip("mosquitto is not installed")
-    port = module.free_port()
-    conf = tmp_path / "conf"
-    conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\n")
-    process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: listens(port))
-        with pytest.raises(BrokerError, match="refused the login"):
-            in_loop(loop, Address("127.0.0.1", port, user="me", password="secret"), None)
-        assert len(attempts) == 1
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_a_login_that_is_asked_for_later_is_told_once_and_tried_again(loop, tmp_path):
-    if module.find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
-    port, lines = module.free_port(), []
-    conf = tmp_path / "conf"
+    port, conf = module.free_port(), tmp_path / "conf"
 
     @contextlib.contextmanager
-    def broker(anonymous):
-        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {anonymous}\n")
+    def run(*, anonymous):
+        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {'true' if anonymous else 'false'}\n")
         process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
         try:
             eventually(lambda: listens(port))
@@ -180,19 +164,35 @@ def test_a_login_that_is_asked_for_later_is_told_once_and_tried_again(loop, tmp_
             process.kill()
             process.wait()
 
-    async def body(connection, heard):
-        process.__exit__(None, None, None)
-        with broker("false"):
-            while not any("refused the login" in line for line in lines):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(1)
-        with broker("true"):
-            while connection.lives < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+    run.port = port
+    return run
 
-    process = broker("true")
-    process.__enter__()
-    in_loop(loop, Address("127.0.0.1", port), body, log=lines.append)
+
+def test_a_refused_login_is_told_after_one_attempt(loop, run_broker, attempts):
+    with run_broker(anonymous=False), pytest.raises(BrokerError, match="refused the login"):
+        in_loop(loop, Address("127.0.0.1", run_broker.port, user="me", password="secret"), None)
+    assert len(attempts) == 1
+
+
+def test_a_login_that_is_asked_for_later_is_told_once_and_tried_again(loop, run_broker):
+    lines, running_broker = [], contextlib.ExitStack()
+
+    def become(anonymous):
+        running_broker.close()
+        running_broker.enter_context(run_broker(anonymous=anonymous))
+
+    async def body(connection, heard):
+        become(anonymous=False)
+        while not any("refused the login" in line for line in lines):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        become(anonymous=True)
+        while connection.lives < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    with running_broker:
+        become(anonymous=True)
+        in_loop(loop, Address("127.0.0.1", run_broker.port), body, log=lines.append)
     assert [line for line in lines if "refused the login" in line] == [lines[1]]
     assert lines[0].startswith("lost the broker") and "It asks for user and password" in lines[1]
 
