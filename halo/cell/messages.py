@@ -30,7 +30,7 @@ _LANES = Annotated[int, Meta(ge=1, le=64)]
 _SIZE = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class _Model(Protocol):
+class NamedModel(Protocol):
     """As much of a model as tells which one it is."""
 
     @property
@@ -53,7 +53,7 @@ class ModelId(Struct, frozen=True):
     content: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
 
     @classmethod
-    def of(cls, model: _Model) -> ModelId:
+    def of(cls, model: NamedModel) -> ModelId:
         """With names cut and cleaned to what a document may carry."""
         name, file = clean(model.name, _LONGEST_NAME), clean(model.path.name, _LONGEST_FILE)
         return cls(model.identity, name, file, model.content)

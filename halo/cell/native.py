@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+from halo.cell.messages import NamedModel
 
 if TYPE_CHECKING:  # only: a worker does without numpy, which takes 10 MB
     import numpy as np
@@ -23,17 +24,9 @@ DatagramOffer = tuple[bytes, str, str, list[tuple[str, int]]]
 """A worker's public key, incarnation, cipher, and the addresses and ports where it may be."""
 
 
-class OpenModel(Protocol):
+class OpenModel(NamedModel, Protocol):
     """What `halo.model.open_model` returns, as far as the control plane looks at it."""
 
-    @property
-    def path(self) -> Path: ...
-    @property
-    def identity(self) -> str: ...
-    @property
-    def content(self) -> str: ...
-    @property
-    def name(self) -> str: ...
     @property
     def native(self) -> Any: ...
     @property
