@@ -127,11 +127,11 @@ class WorkerService:
     async def serve(self) -> None:
         """Serve; BrokerError when the broker is not there at the start, CellError when the name is taken."""
         errors_in_one_line(self._loop, self._log)
-        if self._wish.wait:
-            self._log(f"waiting for the broker at {self._wish.address}")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup ignores SIGHUP
                 self._loop.add_signal_handler(number, self._stop.set)
+        if self._wish.wait:
+            self._log(f"waiting for the broker at {self._wish.address}")
         if self._wish.exit_with_parent:
             self._loop.add_reader(sys.stdin.fileno(), self._read_parent)
         starting = asyncio.create_task(self._stop.wait())

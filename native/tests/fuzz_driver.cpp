@@ -8,6 +8,9 @@
 // With clang's libFuzzer, for as long as one likes:
 //   CXX=clang++ cmake -S . -B build/fuzz -DHALO_SANITIZE=ON -DHALO_LIBFUZZER=ON
 //   cmake --build build/fuzz --target fuzz && mkdir -p build/corpus && build/fuzz/fuzz -max_len=8192 build/corpus
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -193,10 +196,12 @@ Bytes read(const char* path) {
   return Bytes(std::istreambuf_iterator<char>(file), {});
 }
 
-void run(const Bytes& input, const char* kept) {
-  if (kept != nullptr) {
-    std::ofstream(kept, std::ios::binary)
-        .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
+// `kept`: a file, or -1. It stays open: some file systems put on the disk at once what is closed after it was emptied.
+void run(const Bytes& input, int kept) {
+  if (kept >= 0 && (pwrite(kept, input.data(), input.size(), 0) != static_cast<ssize_t>(input.size()) ||
+                    ftruncate(kept, static_cast<off_t>(input.size())) != 0)) {
+    std::perror("the input cannot be kept");
+    std::exit(1);
   }
   LLVMFuzzerTestOneInput(input.data(), input.size());
 }
@@ -206,10 +211,14 @@ void run(const Bytes& input, const char* kept) {
 int main(int argc, char** argv) {
   const int runs = argc > 1 ? std::atoi(argv[1]) : 0;
   if (runs <= 0) {
-    for (int i = 1; i < argc; ++i) run(read(argv[i]), nullptr);
+    for (int i = 1; i < argc; ++i) run(read(argv[i]), -1);
     return 0;
   }
-  const char* kept = argc > 2 ? argv[2] : nullptr;
+  const int kept = argc > 2 ? open(argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0644) : -1;
+  if (argc > 2 && kept < 0) {
+    std::perror(argv[2]);
+    return 1;
+  }
   std::vector<Bytes> datagrams;
   for (const Bytes& p : packets()) datagrams.push_back(fuzz::datagram_of_a_peer(datagrams.size() + 100, p));
   const std::vector<std::vector<Bytes>> corpora{datagrams, packets(), requests()};

@@ -2,6 +2,14 @@
 
 tag_wheel() { "$ARM_CACHE/tools/bin/python" "$ARM/tag_wheel.py" "$1" 2>>"$ARM_CACHE/log" || die "${1##*/}: see the end of $ARM_CACHE/log"; }
 
+# failed LOG WHAT: ends, with what the compiler or pip said in LOG.
+failed() {
+  grep -m 20 -i -A 4 'error[: ]\|killed' "$1" >&2 || true
+  tail -20 "$1" >&2
+  df -h "$ARM_CACHE" >&2
+  die "$2: all that was said is in $1"
+}
+
 # build_wheel: HALO's, by the Python of `root` and this machine's cross compiler; sets `wheel`. All that is compiled for
 # it is looked through for instructions that a Pi 4 lacks.
 build_wheel() {
@@ -17,7 +25,7 @@ build_wheel() {
   rm -rf "$built"
   inside CXX=/usr/local/bin/cross PATH=/build/bin:/usr/local/bin:/usr/bin:/bin \
     /build/bin/pip wheel -q --no-deps --no-build-isolation -w /wheels/new /src >"$root/wheels/log" 2>&1 ||
-    { tail -30 "$root/wheels/log" >&2; die "HALO could not be built for ARM"; }
+    failed "$root/wheels/log" "HALO could not be built for ARM"
   find "$root/src/build" -name '*.o' -print0 | xargs -0 python3 "$ARM/baseline.py" --allow dotprod.cpp.o >"$root/wheels/scan" ||
     { tail -30 "$root/wheels/scan" >&2; die "the wheel has instructions that a Raspberry Pi 4 lacks"; }
   wheel=$(tag_wheel "$built"/halo_llm-*.whl) || exit 1
@@ -39,7 +47,7 @@ need_llama_wheel() {
       CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_CPU_ARM_ARCH=armv8-a -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF" \
       "$ARM_CACHE/tools/bin/pip" wheel -q --no-deps --no-cache-dir --no-binary llama-cpp-python -w "$kept/new" \
       "llama-cpp-python==$version" >"$kept/log" 2>&1 ||
-      { tail -30 "$kept/log" >&2; die "llama-cpp-python could not be cross-built"; }
+      failed "$kept/log" "llama-cpp-python could not be cross-built"
     llama_wheel=$(tag_wheel "$kept"/new/*.whl) || exit 1
     mv "$llama_wheel" "$kept/"
   fi
