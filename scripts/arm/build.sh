@@ -14,7 +14,9 @@ failed() {
 # it is looked through for instructions that a Pi 4 lacks.
 build_wheel() {
   local built=$root/wheels/new
-  copy_source
+  copy_source src
+  # CMake stays with the compiler that it began with, whatever CXX says later.
+  grep -qs 'CMAKE_CXX_COMPILER:.*=/usr/local/bin/cross' "$root"/src/build/*/CMakeCache.txt || rm -rf "$root/src/build"
   if ! inside /build/bin/python -c 'import pybind11, cmake, setuptools' 2>/dev/null; then
     say "preparing a Python environment to build in"
     inside python3 -m venv /build || die "no environment in the root"

@@ -29,12 +29,12 @@ need_environment hub,dev
 need_arm
 for suite in "${SUITES[@]}"; do
   need_root "$suite"
-  copy_source
-  rm -rf "$root/src/build" "$root/wheels/own"
+  rm -rf "$root/own" "$root/wheels/own"
+  copy_source own
   mount -t tmpfs tmpfs "$root/usr/aarch64-linux-gnu" # where the root's compiler would find the cross compiler's linker
   say "building with $suite's own compiler, emulated"
   begin=$SECONDS
-  inside PATH=/build/bin:/usr/bin:/bin /build/bin/pip wheel -q --no-deps --no-build-isolation -w /wheels/own /src ||
+  inside PATH=/build/bin:/usr/bin:/bin /build/bin/pip wheel -q --no-deps --no-build-isolation -w /wheels/own /own ||
     die "the package cannot be built on $suite"
   say "built on $suite in $((SECONDS - begin)) s: $(cd "$root/wheels/own" && echo *.whl)"
 done

@@ -85,9 +85,10 @@ inside() {
     ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} /usr/sbin/chroot "$root" /usr/bin/env "$@"
 }
 
-# copy_source: the files that git knows, in /src of the root. Times are kept: what has not changed is not built again.
+# copy_source FOLDER: the files that git knows, in that folder of the root. What has been built there stays, and times are
+# kept: what has not changed is not built again.
 copy_source() {
-  mkdir -p "$root/src"
-  find "$root/src" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-  git ls-files -z | tar --null --files-from=- --ignore-failed-read -c | tar -x -C "$root/src"
+  mkdir -p "$root/$1"
+  find "$root/$1" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
+  git ls-files -z | tar --null --files-from=- --ignore-failed-read -c | tar -x -C "$root/$1"
 }
