@@ -5,11 +5,10 @@ Every token reads every weight: what does not fit would be swapped in and out at
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 from halo.errors import CellError
+from halo.memory import free, total
 from halo.words import gigabytes
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
@@ -26,44 +25,6 @@ def parse_size(text: str) -> int:
     if not 1 << 20 <= size <= 1 << 50:
         raise ValueError(f"{text!r} is no amount of memory that a model could use.")
     return int(size)
-
-
-def total(root: Path = Path("/")) -> int:
-    """Bytes of this device's memory, or what the process's control groups leave of it."""
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([limit, *(most for most, _ in _groups(root))])
-
-
-def free(root: Path = Path("/")) -> int:
-    """Bytes that can be used without swapping; `total` where the system does not tell."""
-    available = total(root)
-    for line in _read(root / "proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) << 10
-    return min([available, *(max(most - used, 0) for most, used in _groups(root))])
-
-
-def _groups(root: Path) -> list[tuple[int, int]]:
-    """(limit, use without what can be given up) of the control groups (v2) that limit this process."""
-    path = next((line[3:] for line in _read(root / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
-    top = root / "sys/fs/cgroup"
-    folder = top / path.strip().lstrip("/")
-    found = []
-    while folder.is_relative_to(top) and ".." not in folder.parts:
-        most, used = _read(folder / "memory.max").strip(), _read(folder / "memory.current").strip()
-        if most.isdigit() and used.isdigit():
-            lines = [line.split() for line in _read(folder / "memory.stat").splitlines()]
-            files = sum(int(line[1]) for line in lines if line[0] in ("active_file", "inactive_file"))
-            found.append((int(most), max(int(used) - files, 0)))
-        folder = folder.parent
-    return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 class Budget:

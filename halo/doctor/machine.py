@@ -7,6 +7,7 @@ import shlex
 from halo.doctor.finding import Finding, Unreadable, bad, named, ok, warn
 from halo.doctor.models import ModelFile
 from halo.doctor.system import System
+from halo.memory import free, meminfo, total
 from halo.words import gigabytes
 
 _CPUFREQ = "sys/devices/system/cpu/{}/cpufreq/"
@@ -126,20 +127,20 @@ def clock(system: System, tls: bool = False) -> Finding:
 @named("memory")
 def memory(system: System, model: ModelFile | None = None) -> Finding:
     """Whether the model fits into this device's memory."""
-    kib = meminfo(system)
-    total, free = kib["MemTotal"] << 10, kib["MemAvailable"] << 10
-    measured = f"{gigabytes(free)} of {gigabytes(total)} are free"
+    _meminfo(system)
+    most, left = total(system.root), free(system.root)
+    measured = f"{gigabytes(left)} of {gigabytes(most)} are free"
     if model is None:
         return ok(f"{measured} (with -m MODEL: compared with what that needs)")
     needed, caches = gigabytes(model.resident_bytes), gigabytes(model.cache_bytes)
     measured += f"; {model.name} needs {needed}, {caches} of it for {model.n_ctx} positions"
-    if model.resident_bytes <= free:
+    if model.resident_bytes <= left:
         return ok(measured)
     smaller = (
         "# a shorter context on the hub (-c 1024), or a smaller quantisation of the model:",
         f"llama-quantize --allow-requantize {shlex.quote(str(model.path))} smaller.gguf Q4_0",
     )
-    if model.resident_bytes > total:
+    if model.resident_bytes > most:
         return bad(
             measured, "every token reads every weight: those that do not fit come from the SD card each time", *smaller
         )
@@ -154,13 +155,11 @@ def memory(system: System, model: ModelFile | None = None) -> Finding:
 @named("swap")
 def swap(system: System) -> Finding:
     """Whether memory has been swapped out."""
-    kib = meminfo(system)
-    used = kib.get("SwapTotal", 0) - kib.get("SwapFree", 0)
+    held = _meminfo(system)
+    used = held.get("SwapTotal", 0) - held.get("SwapFree", 0)
     devices = [line.split()[0] for line in system.try_read("proc/swaps").splitlines()[1:] if line.split()]
-    measured = f"{gigabytes(used << 10)} swapped out" + (
-        f" to {', '.join(devices)}" if devices else "; there is no swap"
-    )
-    if used <= _SWAPPED * kib["MemTotal"]:
+    measured = f"{gigabytes(used)} swapped out" + (f" to {', '.join(devices)}" if devices else "; there is no swap")
+    if used <= _SWAPPED * held["MemTotal"]:
         return ok(measured)
     return warn(
         measured,
@@ -171,14 +170,9 @@ def swap(system: System) -> Finding:
     )
 
 
-def meminfo(system: System) -> dict[str, int]:
-    """/proc/meminfo: KiB by name; Unreadable where it lacks what every kernel since 3.14 has."""
-    found = {}
-    for line in system.read("proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
-        words = rest.split()
-        if words and words[0].isdigit():
-            found[name] = int(words[0])
+def _meminfo(system: System) -> dict[str, int]:
+    """Bytes by name; Unreadable where /proc/meminfo lacks what every kernel since 3.14 has."""
+    found = meminfo(system.root)
     if not {"MemTotal", "MemAvailable"} <= found.keys():
         raise Unreadable("/proc/meminfo has no MemTotal and MemAvailable")
     return found

@@ -84,6 +84,13 @@ def test_a_model_is_compared_with_free_and_with_all_memory(system, size, status)
     assert ("llama-quantize" in " ".join(found.mend)) == (status != "ok")
 
 
+def test_a_service_with_a_limit_has_no_more_than_that(system):
+    group = "sys/fs/cgroup/halo.service/memory."
+    limit = {group + "max": "900000000", group + "current": "0", "proc/self/cgroup": "0::/halo.service"}
+    found = machine.memory(system(meminfo(4, 2) | limit), model(10**9))
+    assert found.status == "bad" and found.measured.startswith("0.90 GB of 0.90 GB are free")
+
+
 def test_a_model_needs_its_weights_and_its_caches(tiny_model):
     read = read_model(tiny_model())
     assert read.cache_bytes > 0
