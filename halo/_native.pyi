@@ -31,7 +31,7 @@ class Model:
         neuron_groups: Sequence[Sequence[int]],
         converted: Mapping[str, Callable[[int, int, int, int], bytes]] = ...,
     ) -> None:
-        """`converted`: what makes (row, rows, column, columns) of tensors that the table has as Q8_0, the file not."""
+        """`converted`: what makes (row, rows, column, columns) of tensors, in the type that the table has."""
     def load(
         self,
         masks: Sequence[tuple[int, int]] | None = None,

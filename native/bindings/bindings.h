@@ -55,7 +55,7 @@ class TensorFinder {
   Tensor operator()(const std::string& name) const;
   Tensor optional(const std::string& name) const;  // without data where the table does not have it
 
-  // These are not in the file as Q8_0, which the table says, but made by calls: see `Converter`.
+  // These are not in the file in the type that the table says, but made by calls: see `Converter`.
   void convert(const std::map<std::string, py::function>& how);
 
  private:

@@ -1,4 +1,4 @@
-"""Weights of types that are not computed become Q8_0 when they are loaded: the same bytes everywhere, part by part."""
+"""Weights of types that are not computed become others when they are loaded: the same bytes everywhere, each part."""
 
 from __future__ import annotations
 
@@ -21,25 +21,40 @@ from tests.tiny_gguf import K_SHAPE
 TOKENS = np.arange(3, 40, dtype=np.int32)
 
 
-def q8_0(model: Model, name: str) -> NDArray[np.uint8]:
-    """(rows, blocks, 34) of a tensor as the gguf package would write it."""
+def values(model: Model, name: str) -> NDArray[np.float32]:
+    """(rows, columns) of a tensor as the gguf package reads it."""
     tensor = model.file.tensors[name]
     kind = gguf.GGMLQuantizationType(tensor.type)
     block, size = gguf.GGML_QUANT_SIZES[kind]
     columns, rows = tensor.shape
     data = np.frombuffer(model.file.data, np.uint8, rows * columns // block * size, tensor.offset)
-    values = gguf.quants.dequantize(data.reshape(rows, -1), kind)
-    return gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0).reshape(rows, -1, 34)
+    read: NDArray[np.float32] = gguf.quants.dequantize(data.reshape(rows, -1), kind)
+    return read
 
 
-@pytest.mark.parametrize("kind", ["IQ4_XS", "Q2_K"])
-def test_any_part_is_what_the_whole_has_there(kind: str, tiny_model: TinyModel) -> None:
-    model = open_model(tiny_model(kind, K_SHAPE))
+PARTS = [(0, 512, 0, 768), (7, 3, 256, 256), (511, 1, 512, 256), (0, 2, 32, 640)]
+"""(row, rows, column, columns)"""
+
+
+def test_any_part_is_what_the_whole_has_there(tiny_model: TinyModel) -> None:
+    model = open_model(tiny_model("Q2_K", K_SHAPE))
     name = "blk.1.ffn_down.weight"
-    whole, part = q8_0(model, name), model.converted.tensors[name]
-    for row, rows, column, columns in [(0, 512, 0, 768), (7, 3, 256, 256), (511, 1, 512, 256), (0, 2, 32, 640)]:
+    whole = gguf.quants.quantize(values(model, name), gguf.GGMLQuantizationType.Q8_0).reshape(512, -1, 34)
+    for row, rows, column, columns in PARTS:
         expected = whole[row : row + rows, column // 32 : (column + columns) // 32]
-        assert part(row, rows, column, columns) == expected.tobytes()
+        assert model.converted.tensors[name](row, rows, column, columns) == expected.tobytes()
+
+
+def test_iq4_xs_keeps_its_values_but_for_the_rounding_of_a_scale(tiny_model: TinyModel) -> None:
+    model = open_model(tiny_model("IQ4_XS", K_SHAPE))
+    name = "blk.1.ffn_down.weight"
+    whole, part = values(model, name), model.converted.tensors[name]
+    for row, rows, column, columns in PARTS:
+        made = np.frombuffer(part(row, rows, column, columns), np.uint8).reshape(rows, -1)
+        assert made.shape[1] == columns // 32 * 18
+        expected = whole[row : row + rows, column : column + columns]
+        got = gguf.quants.dequantize(made, gguf.GGMLQuantizationType.IQ4_NL)
+        np.testing.assert_allclose(got, expected, rtol=2**-11)
 
 
 def test_the_grid_is_that_of_the_file(tiny_model: TinyModel) -> None:
@@ -47,7 +62,11 @@ def test_the_grid_is_that_of_the_file(tiny_model: TinyModel) -> None:
     assert converted.grid == native.grid
     assert converted.types == "IQ4_XS"
     assert not native.converted.tensors
-    assert read_model(converted.path).size == converted.file.size + converted.converted.growth > 1.5 * native.file.size
+    assert converted.file.size < read_model(converted.path).size < 1.1 * converted.file.size
+    eight_bits = open_model(tiny_model("Q2_K", K_SHAPE))
+    assert (
+        read_model(eight_bits.path).size == eight_bits.file.size + eight_bits.converted.growth > 1.5 * native.file.size
+    )
 
 
 def test_a_head_that_is_the_embedding_too_is_counted_twice(tiny_model: TinyModel) -> None:
@@ -77,15 +96,15 @@ def test_a_shard_converts_what_it_holds_and_computes_the_same(tiny_model: TinyMo
 
 
 def test_it_says_what_it_costs_and_how_far_it_is(tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = open_model(tiny_model("IQ4_XS", K_SHAPE))
+    model = open_model(tiny_model("Q2_K", K_SHAPE))
     times, lines = iter((100.0, 101.9, 102.0, 105.0, 112.0)), list[str]()
     monkeypatch.setattr(convert.time, "monotonic", lambda: next(times))
     model.converted.tell(lines.append)
-    assert len(lines) == 1 and "16 tensors of the type IQ4_XS" in lines[0] and "llama-quantize" in lines[0]
+    assert len(lines) == 1 and "16 tensors of the type Q2_K (as Q8_0)" in lines[0] and "llama-quantize" in lines[0]
     tensor = model.converted.tensors["blk.0.ffn_up.weight"]
     for _ in range(5):
         tensor(0, 32, 0, 512)
-    assert [line.split(": ")[0] for line in lines[1:]] == ["converting to Q8_0"] * 2
+    assert [line.split(": ")[0] for line in lines[1:]] == ["converting weights"] * 2
     open_model(tiny_model("Q4_0")).converted.tell(lines.append)
     assert len(lines) == 3, "nothing to say of a model that is computed natively"
 
@@ -94,9 +113,10 @@ def test_without_the_gguf_package_the_error_says_what_to_install(
     tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
-    open_model(tiny_model("Q3_K", K_SHAPE))
-    with pytest.raises(MissingExtraError, match=r"IQ4_XS.*pip install 'halo-llm\[convert\]'.*llama-quantize"):
-        open_model(tiny_model("IQ4_XS", K_SHAPE))
+    for kind in ("Q3_K", "IQ4_XS"):
+        open_model(tiny_model(kind, K_SHAPE)).native.load()
+    with pytest.raises(MissingExtraError, match=r"Q2_K.*pip install 'halo-llm\[convert\]'.*llama-quantize"):
+        open_model(tiny_model("Q2_K", K_SHAPE))
 
 
 @pytest.mark.parametrize(("number", "what"), [(26, "I32"), (28, "F64"), (4, "type 4"), (200, "type 200")])
