@@ -52,8 +52,7 @@ void TensorFinder::convert(const std::map<std::string, py::function>& how) {
       throw std::invalid_argument("tensor " + name + " is to be converted to an unknown type");
     }
     const auto type = static_cast<Type>(std::get<0>(found->second));
-    const auto call = [kept, type](int64_t row, int64_t rows, int64_t column, int64_t columns,
-                                                uint8_t* out) {
+    const auto call = [kept, type](int64_t row, int64_t rows, int64_t column, int64_t columns, uint8_t* out) {
       const size_t size = row_bytes(type, columns) * rows;
       py::gil_scoped_acquire gil;
       const py::bytes made = (*kept)(row, rows, column, columns);

@@ -11,8 +11,9 @@
 
 namespace halo {
 
-// Makes a part of a matrix in the tensor's type, where the file has it in one that the kernels do not compute: `columns`
-// values from `column` on of each of `rows` rows, one row after the other. Called when weights are packed, by any thread.
+// Makes a part of a matrix in the tensor's type, where the file has it in one that the kernels do not compute:
+// `columns` values from `column` on of each of `rows` rows, one row after the other. Called when weights are packed, by
+// any thread.
 using Converter = std::function<void(int64_t row, int64_t rows, int64_t column, int64_t columns, uint8_t* out)>;
 
 // A weight matrix: y = W x with W (rows, cols); rows as they lie in the file until `lay_out`. A vector is one row of
