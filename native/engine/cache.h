@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "engine/memory.h"
 #include "engine/model.h"
 #include "engine/row_set.h"
 
@@ -22,12 +22,13 @@ class Cache {
         head_dim_(spec.head_dim),
         rows_(spec.layers, RowSet(n_ctx)),
         // Untouched pages cost nothing: a context that is never filled is never resident.
-        keys_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]),
-        values_(new uint16_t[size_t(spec.layers) * n_ctx * spec.kv_dim()]) {}
+        memory_(2 * bytes(spec, n_ctx), Memory::Pages::Small),
+        keys_(reinterpret_cast<uint16_t*>(memory_.take(bytes(spec, n_ctx)))),
+        values_(reinterpret_cast<uint16_t*>(memory_.take(bytes(spec, n_ctx)))) {}
 
   // (positions, head_dim) from `position` on
-  uint16_t* key(int layer, int head, int position) { return keys_.get() + at(layer, head, position); }
-  uint16_t* value(int layer, int head, int position) { return values_.get() + at(layer, head, position); }
+  uint16_t* key(int layer, int head, int position) { return keys_ + at(layer, head, position); }
+  uint16_t* value(int layer, int head, int position) { return values_ + at(layer, head, position); }
 
   uint32_t epoch() const { return epoch_; }
   int filled(int layer) const { return rows_[layer].prefix(); }
@@ -38,6 +39,9 @@ class Cache {
   }
 
  private:
+  static size_t bytes(const Spec& spec, int n_ctx) {
+    return Memory::aligned(size_t(spec.layers) * n_ctx * spec.kv_dim() * sizeof(uint16_t));
+  }
   size_t at(int layer, int head, int position) const {
     return ((size_t(layer) * kv_heads_ + head) * n_ctx_ + position) * head_dim_;
   }
@@ -45,7 +49,8 @@ class Cache {
   int n_ctx_, kv_heads_, head_dim_;
   uint32_t epoch_ = 0;
   std::vector<RowSet> rows_;  // by layer
-  std::unique_ptr<uint16_t[]> keys_, values_;
+  Memory memory_;
+  uint16_t *keys_, *values_;
 };
 
 }  // namespace halo

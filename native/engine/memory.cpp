@@ -19,17 +19,19 @@ Memory::Memory(size_t bytes, Pages pages) {
   if (bytes == 0) return;
   const bool huge = bytes >= kHugeFrom;
   mapped_ = bytes + (huge ? kHugePage : 0);  // room to begin at a huge page; what is never touched is no memory
-  mapping_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // Without NORESERVE Linux refuses what is more than the machine's memory, though a part of it may be all that is
+  // used.
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  mapping_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (mapping_ == MAP_FAILED) {
     mapping_ = nullptr;
     throw std::bad_alloc();
   }
-  if (!huge) return;
-  skipped_ = (kHugePage - reinterpret_cast<uintptr_t>(mapping_) % kHugePage) % kHugePage;
-  if (pages == Pages::Huge) {
-    use_huge_pages(begin(), begin() + bytes);
-  } else {
+  if (huge) skipped_ = (kHugePage - reinterpret_cast<uintptr_t>(mapping_) % kHugePage) % kHugePage;
+  if (pages == Pages::Small) {
     use_small_pages();
+  } else if (huge) {
+    use_huge_pages(begin(), begin() + bytes);
   }
 }
 

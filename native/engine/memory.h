@@ -1,4 +1,5 @@
-// Memory for packed weights: zeroed pages, huge ones where the system gives them (fewer misses of the page table).
+// Memory for packed weights and caches: zeroed pages, huge ones where the system gives them (fewer misses of the page
+// table). It may be more than the machine has: what is never touched is no memory.
 #pragma once
 
 #include <cstddef>
