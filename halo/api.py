@@ -30,6 +30,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_LONG = 1 << 16
+"""Bytes of a prompt from which on it is worth to look first whether so many can be tokens of a context."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What to generate, and with what. Defaults are those of llama.cpp's command line where it has the
@@ -239,19 +243,18 @@ class Generation:
 
     def _accepted(self, llama: HaloLlama) -> list[int]:
         """The prompt's tokens. Raises ContextError where there are none, or they leave no room for an answer."""
+        size = len(self.options.prompt.encode())
+        if size > _LONG and (least := llama.least_tokens(size)) >= llama.n_ctx():  # a wrong file, say: found in no time
+            raise _too_long(f"at least {least}", least, llama)
         prompt = llama.prompt_tokens(self.options.prompt)
         if not prompt:
             raise ContextError(
                 "The prompt is empty, and this model has no begin of sequence to go on from: give a prompt of at least "
                 "one word."
             )
-        n, window, trained = len(prompt), llama.n_ctx(), llama.n_ctx_train
-        if n >= window:
-            larger = f", or give a larger window (-c N, n_ctx), up to {trained} with this model" if n < trained else ""
-            raise ContextError(
-                f"The prompt has {n} tokens, and the context window holds {window}, which must leave room for an "
-                f"answer: shorten the prompt{larger}."
-            )
+        n = len(prompt)
+        if n >= llama.n_ctx():
+            raise _too_long(str(n), n, llama)
         self.figures.prompt_tokens = n
         return prompt
 
@@ -295,6 +298,15 @@ class Generation:
                 figures.first_token_s = figures.generate_s
             yield token
         figures.finish = "length" if limit == options.max_tokens else "context"
+
+
+def _too_long(count: str, n: int, llama: HaloLlama) -> ContextError:
+    trained = llama.n_ctx_train
+    larger = f", or give a larger window (-c N, n_ctx), up to {trained} with this model" if n < trained else ""
+    return ContextError(
+        f"The prompt has {count} tokens, and the context window holds {llama.n_ctx()}, which must leave room for an "
+        f"answer: shorten the prompt{larger}."
+    )
 
 
 class _Text:

@@ -1,11 +1,13 @@
-"""llama.cpp's tokenizer, asked for no text over which it would end the process."""
+"""llama.cpp's tokenizer, so that no text ends the process."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import llama_cpp
 from llama_cpp.llama_tokenizer import LlamaTokenizer
@@ -17,6 +19,67 @@ _SPACE = "\N{LOWER ONE EIGHTH BLOCK}".encode()
 """Stands for one in SentencePiece vocabularies; one is put in front of a text."""
 _CHARACTER = re.compile(rb"[\xf0-\xff].{0,3}|[\xe0-\xef].{0,2}|[\xc0-\xdf].?|.", re.DOTALL)
 """As llama.cpp cuts a text, also one that is not UTF-8: by the first byte alone."""
+
+
+_RUNS = re.compile(rb"[ \t\n\r\f\v]+|[^ \t\n\r\f\v]+")
+_STACK_EACH = 512
+"""Bytes of stack for one of a run. Where llama.cpp has no code of its own for a pre-tokenizer it uses std::regex, which
+calls itself for each character of a match: 320 bytes each, in its builds for x86-64."""
+_STACK_ANYWAY = 1 << 20
+_RUN_WITHOUT_MORE = 512
+"""A thread's usual stack is enough for that: 8 MiB, and 1 MiB where somebody is sparing with it."""
+_LONGEST_RUN = 1 << 19
+_T = TypeVar("_T")
+_sizing = threading.Lock()
+
+
+class RoomyTokenizer(LlamaTokenizer):  # type: ignore[misc]  # llama_cpp carries no types
+    """The tokenizer of a byte-pair vocabulary, which has the stack that a text takes."""
+
+    def tokenize(self, text: bytes, add_bos: bool = True, special: bool = True) -> Any:
+        """As `LlamaTokenizer.tokenize`. Raises ValueError: the text has a run that is too long."""
+        # What is matched at once is letters, say, or blanks; or signs and the line ends behind them.
+        runs = [len(run) for run in _RUNS.findall(text)] if len(text) > _RUN_WITHOUT_MORE else []
+        longest = max(map(sum, pairwise([0, *runs])), default=0)
+        if longest <= _RUN_WITHOUT_MORE:
+            return super().tokenize(text, add_bos, special)
+        if longest > _LONGEST_RUN:
+            raise ValueError(
+                f"The text has {longest} bytes on end without a blank among letters, or without a letter among blanks; "
+                f"the tokenizer takes {_LONGEST_RUN}. It is no text, most likely; else put blanks or line ends into it."
+            )
+        tokenize = super().tokenize
+        return _with_stack(_STACK_ANYWAY + longest * _STACK_EACH, lambda: tokenize(text, add_bos, special))
+
+
+def _with_stack(size: int, call: Callable[[], _T]) -> _T:
+    """Call it in a thread with that many bytes of stack. Raises MemoryError where there are not as many."""
+    ends: list[tuple[bool, Any]] = []
+
+    def run() -> None:
+        try:
+            ends.append((True, call()))
+        except BaseException as error:
+            ends.append((False, error))
+
+    thread = threading.Thread(target=run, name="halo-tokenizer", daemon=True)
+    with _sizing:  # the size is the process's, for all threads that are started
+        usual = threading.stack_size(-(-size >> 20) << 20)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise MemoryError(f"There is no memory for the {size >> 20} MiB of stack that this text takes.") from error
+        finally:
+            threading.stack_size(usual)
+    try:
+        thread.join()
+    finally:  # also after a Ctrl-C: nobody may close what it works with
+        thread.join()
+    good, what = ends[0]
+    if not good:
+        raise what
+    found: _T = what
+    return found
 
 
 class CarefulTokenizer(LlamaTokenizer):  # type: ignore[misc]  # llama_cpp carries no types

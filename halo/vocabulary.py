@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from halo.errors import ModelError
 from halo.silence import silence
-from halo.tokenizer import CarefulTokenizer
+from halo.tokenizer import CarefulTokenizer, RoomyTokenizer
 from halo.words import clean
 
 _TEMPLATE = "tokenizer.chat_template"  # and `tokenizer.chat_template.NAME`
@@ -51,6 +52,8 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
                 raise _unreadable(path, errors[0] if errors else str(error)) from error
         if missing:
             self.tokenizer_: Any = CarefulTokenizer(self, missing)
+        elif llama_cpp.llama_vocab_type(self._model.vocab) == llama_cpp.LLAMA_VOCAB_TYPE_BPE:
+            self.tokenizer_ = RoomyTokenizer(self)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -60,6 +63,16 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
     @metadata.setter
     def metadata(self, found: dict[str, str]) -> None:
         self._metadata = {key: self._usable(key, value) for key, value in found.items()}
+
+    def least_tokens(self, size: int) -> int:
+        """How many tokens a text of `size` bytes has at least: no token stands for more bytes than its own text has."""
+        return size // self._longest_token
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """In bytes; not less than a character may have, of which an unknown one is a token, too."""
+        texts = (llama_cpp.llama_vocab_get_text(self._model.vocab, i) for i in range(self.n_vocab()))
+        return max(4, *map(len, texts))
 
     def _usable(self, key: str, value: str) -> str:
         if key != _TEMPLATE and not key.startswith(f"{_TEMPLATE}."):
