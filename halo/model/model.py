@@ -117,6 +117,11 @@ def _check_architecture(file: GgufFile) -> None:
         )
     if _Metadata(file).number("llama.expert_count", int, 0) > 0:
         raise ModelError(f"{file.path} is a mixture of experts, which HALO does not compute.")
+    if file.metadata.get("llama.attention.causal", True) is not True:
+        raise ModelError(
+            f"{file.path} reads a text in both directions (llama.attention.causal): it makes embeddings, and no text. "
+            "Take a model that generates."
+        )
 
 
 def _rope_scaling(file: GgufFile) -> float:

@@ -96,9 +96,8 @@ class _Calibration:
         means = [Means.of(sums, self.tokens) for sums in self.means]
         self.fit(means)
         tables, explained = zip(*self.solve(means), strict=True)
-        sidecar = Sidecar(
-            self.model.identity, self.model.name, self.text.name, self.text.sha256, self.tokens, list(tables)
-        )
+        model, text = self.model, self.text
+        sidecar = Sidecar(model.identity, model.content, model.name, text.name, text.sha256, self.tokens, list(tables))
         write_sidecar(self.output, sidecar)
         self.part.unlink(missing_ok=True)
         return Summary(sidecar, restored is not None, time.monotonic() - self.begun, list(explained))
@@ -107,7 +106,8 @@ class _Calibration:
     def key(self) -> str:
         """Names the calibration: what goes on must be what was begun."""
         sizes = [len(piece) for piece in self.pieces]
-        return json.dumps([VERSION, self.model.identity, self.model.grid.mlp, self.text.sha256, sizes])
+        model = self.model
+        return json.dumps([VERSION, model.identity, model.content, model.grid.mlp, self.text.sha256, sizes])
 
     def fit(self, means: list[Means]) -> None:
         """The second pass."""

@@ -22,7 +22,7 @@ from halo.quality import LEVELS
 from halo.words import clean, shown
 
 ARCHITECTURE = "halo-sidecar"
-VERSION = 1
+VERSION = 2
 QUALITY_SHARES = {level: share for level, share in LEVELS.items() if share}
 """Share of a layer's groups that a quality level lets be late."""
 
@@ -56,6 +56,7 @@ class Sidecar:
     """A model's tables, and what they were learned from."""
 
     identity: str  # of the model
+    content: str  # of its weights
     model_name: str
     text_name: str
     text_sha256: str
@@ -79,6 +80,7 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
         "general.name": f"HALO sidecar of {sidecar.model_name}",
         "halo.sidecar.version": VERSION,
         "halo.model.identity": sidecar.identity,
+        "halo.model.content": sidecar.content,
         "halo.model.name": sidecar.model_name,
         "halo.layer_count": len(sidecar.layers),
         "halo.text.name": sidecar.text_name,
@@ -131,12 +133,17 @@ def read_sidecar(path: Path, model: Model) -> Sidecar:
             f"{path} was made for another model file ({name}, {identity[:12]}...) than "
             f"{model.path} ({model.identity[:12]}...). {_AGAIN}"
         )
+    if reader.text("halo.model.content") != model.content:
+        raise SidecarError(
+            f"{path} was made for a model file with the same header as {model.path}, and other weights. {_AGAIN}"
+        )
     if reader.count("halo.layer_count", 1 << 16) != model.spec.n_layers:
         raise reader.fail("it has another number of layers than its model")
     if len(reader.file.tensors) != 4 * model.spec.n_layers:
         raise reader.fail(f"it has {len(reader.file.tensors)} tensors instead of {4 * model.spec.n_layers}")
     sidecar = Sidecar(
         identity=identity,
+        content=model.content,
         model_name=reader.text("halo.model.name"),
         text_name=reader.text("halo.text.name"),
         text_sha256=reader.text("halo.text.sha256"),

@@ -190,7 +190,7 @@ def damaged_sidecars(folder: Path) -> Iterator[tuple[str, bytes]]:
         return LayerTable(bounds, mean, predictor, bias, significance)
 
     path, tables = folder / "whole.halo.gguf", [table(bounds) for bounds in model.grid.mlp]
-    write_sidecar(path, Sidecar(model.identity, model.name, "pages.txt", "ab" * 32, 12345, tables))
+    write_sidecar(path, Sidecar(model.identity, model.content, model.name, "pages.txt", "ab" * 32, 12345, tables))
     whole, file = path.read_bytes(), read_gguf(path)
     for n, data in enumerate(flipped(whole, file.header_end, 300)):
         yield f"sidecar: flips {n}", data

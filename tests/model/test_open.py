@@ -145,6 +145,7 @@ def test_what_llama_cpp_understands_is_read_as_it_does(
         ("llama.attention.head_count_kv", (4, 4, 8), "llama.attention.head_count_kv differs from layer to layer"),
         ("llama.feed_forward_length", (160, 80, 160), "llama.feed_forward_length differs from layer to layer"),
         ("llama.expert_count", 8, "mixture of experts"),
+        ("llama.attention.causal", False, "in both directions"),
         ("llama.attention.value_length", 4, "different lengths"),
     ],
 )

@@ -84,7 +84,7 @@ def test_stopping_again_and_again_ends_all_the_same(
     assert_same(resumed.sidecar, whole.sidecar)
 
 
-@pytest.mark.parametrize("what", ["text", "grid", "pieces"])
+@pytest.mark.parametrize("what", ["text", "grid", "pieces", "weights"])
 def test_a_checkpoint_of_another_calibration_is_not_gone_on_from(
     what: str, model: Model, text: Text, pieces: Pieces, tmp_path: Path
 ) -> None:
@@ -95,6 +95,11 @@ def test_a_checkpoint_of_another_calibration_is_not_gone_on_from(
         text = Text("other", "11" * 32, [])
     elif what == "grid":
         model = open_model(model.path, mlp_groups=8)
+    elif what == "weights":
+        data = bytearray(model.path.read_bytes())
+        data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+        (tmp_path / "other.gguf").write_bytes(data)
+        model = open_model(tmp_path / "other.gguf", mlp_groups=4)
     else:
         pieces = pieces[1:]
     assert not calibrate(model, text, pieces, output).resumed

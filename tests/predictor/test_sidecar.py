@@ -29,7 +29,7 @@ def sidecar(model: Model) -> Sidecar:
         return LayerTable(bounds, mean, predictor, bias, significance)
 
     tables = [table(bounds) for bounds in model.grid.mlp]
-    return Sidecar(model.identity, model.name, "pages.txt", "ab" * 32, 12345, tables)
+    return Sidecar(model.identity, model.content, model.name, "pages.txt", "ab" * 32, 12345, tables)
 
 
 @pytest.fixture
@@ -81,6 +81,16 @@ def test_one_of_another_model_is_refused(path: Path, tiny_model: TinyModel) -> N
         read_sidecar(path, other)
 
 
+def test_one_of_other_weights_is_refused(path: Path, model: Model, tmp_path: Path) -> None:
+    data = bytearray(model.path.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    (tmp_path / "other.gguf").write_bytes(data)
+    other = open_model(tmp_path / "other.gguf", mlp_groups=4)
+    assert other.identity == model.identity
+    with pytest.raises(SidecarError, match=r"same header as .*other\.gguf, and other weights.*halo calibrate"):
+        read_sidecar(path, other)
+
+
 def test_one_of_another_grid_is_refused(path: Path, model: Model) -> None:
     with pytest.raises(SidecarError, match=r"another grid .* 4 MLP groups there and 8 here"):
         read_sidecar(path, open_model(model.path, mlp_groups=8))
@@ -93,8 +103,8 @@ def test_a_model_is_not_a_sidecar(model: Model) -> None:
 
 def test_another_version_is_named(path: Path, model: Model) -> None:
     key = b"halo.sidecar.version" + struct.pack("<I", 4)
-    changed(path, key + struct.pack("<I", 1), key + struct.pack("<I", 7))
-    with pytest.raises(SidecarError, match="version 7; this HALO reads version 1"):
+    changed(path, key + struct.pack("<I", 2), key + struct.pack("<I", 7))
+    with pytest.raises(SidecarError, match="version 7; this HALO reads version 2"):
         read_sidecar(path, model)
 
 
