@@ -99,12 +99,12 @@ def room(view: View, model: ModelFile | None = None) -> Finding:
     if model is None:
         return ok("with -m MODEL: compared with what the model needs")
     small = [
-        f"{p.name} ({p.memory_bytes / 1e9:.1f} GB)" for p in _profiles(view) if p.memory_bytes < model.resident_bytes
+        f"{p.name} ({p.memory_bytes / 1e9:.1f} GB)" for p in _profiles(view) if p.memory_bytes < model.packed_bytes
     ]
     if not small:
-        return ok(f"each worker's holds {model.name} ({model.resident_bytes / 1e9:.2f} GB)")
+        return ok(f"each worker's holds {model.name} ({model.packed_bytes / 1e9:.2f} GB)")
     return bad(
-        f"{shortened(small)}: less than the {model.resident_bytes / 1e9:.2f} GB of {model.name}",
+        f"{shortened(small)}: less than the {model.packed_bytes / 1e9:.2f} GB of {model.name}",
         "a worker holds the whole model, unless the hub shares it out, and refuses what does not fit",
         "halo generate --residency shards ...   # on the hub: each worker holds a part",
         "# or a smaller quantisation of the model on every device:",

@@ -15,6 +15,7 @@ _HOT_C = 80
 """A Raspberry Pi slows down from here on."""
 _SWAPPED = 0.05
 """Of the memory: what any system swaps out in idle hours is no concern."""
+_CONTEXT_STEP = 256
 _NOW = {0: "the supply voltage is too low", 1: "the clock is capped", 2: "it is throttled", 3: "it is too hot"}
 _SINCE_START = 16
 """The same bits, this much higher: it has happened since the start."""
@@ -136,11 +137,19 @@ def memory(system: System, model: ModelFile | None = None) -> Finding:
     measured += f"; {model.name} needs {needed}, {caches} of it for {model.n_ctx} positions"
     if model.resident_bytes <= left:
         return ok(measured)
+    if model.packed_bytes <= left:
+        fitting = (left - model.packed_bytes) * model.n_ctx // model.cache_bytes // _CONTEXT_STEP * _CONTEXT_STEP
+        return warn(
+            measured,
+            "a cache takes memory as a text fills it, which few do: one that fills this one is swapped, or the kernel "
+            "ends HALO",
+            f"halo generate -c {max(fitting, _CONTEXT_STEP)} ...   # on the hub: a context that fits",
+        )
     smaller = (
-        "# a shorter context on the hub (-c 1024), or a smaller quantisation of the model:",
+        "# a smaller quantisation of the model:",
         f"llama-quantize --allow-requantize {shlex.quote(str(model.path))} smaller.gguf Q4_0",
     )
-    if model.resident_bytes > most:
+    if model.packed_bytes > most:
         return bad(
             measured, "every token reads every weight: those that do not fit come from the SD card each time", *smaller
         )

@@ -25,9 +25,14 @@ class ModelFile:
     """A digest of samples of the weights."""
 
     @property
+    def packed_bytes(self) -> int:
+        """Of the weights."""
+        return int(self.size * _PACKED)
+
+    @property
     def resident_bytes(self) -> int:
-        """Packed weights and caches."""
-        return int(self.size * _PACKED) + self.cache_bytes
+        """Packed weights, and the caches when a text fills them."""
+        return self.packed_bytes + self.cache_bytes
 
 
 def read_model(path: Path) -> ModelFile:

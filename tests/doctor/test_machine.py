@@ -84,6 +84,11 @@ def test_a_model_is_compared_with_free_and_with_all_memory(system, size, status)
     assert ("llama-quantize" in " ".join(found.mend)) == (status != "ok")
 
 
+def test_a_long_context_that_few_texts_fill_is_no_reason_for_another_model(system):
+    found = machine.memory(system(meminfo(4, 2)), model(10**9, cache=3 * 10**9))
+    assert found.status == "warn" and found.mend == ("halo generate -c 512 ...   # on the hub: a context that fits",)
+
+
 def test_a_service_with_a_limit_has_no_more_than_that(system):
     group = "sys/fs/cgroup/halo.service/memory."
     limit = {group + "max": "900000000", group + "current": "0", "proc/self/cgroup": "0::/halo.service"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from halo import _native
 from halo.model import Model, open_model
 from tests.conftest import TinyModel
 from tests.native.in_process import LocalCell, alone, arrives
+from tests.tiny_gguf import Shape
 
 TOKENS = np.arange(10, 30, dtype=np.int32)
 
@@ -451,3 +454,21 @@ def test_a_copy_of_a_probe_is_not_answered_twice(model: Model) -> None:
     cell.fate = lambda message: sent.append(message) or [message, message]  # type: ignore[func-returns-value]
     cell.relay.probe(100, 100)
     assert [message[5] for message in sent] == [3, 4]
+
+
+def test_a_context_may_be_larger_than_the_memory_and_costs_what_it_holds(tiny_model: TinyModel) -> None:
+    """137 GB of caches for all of it. A token would cost 1 GB where huge pages are for whoever does not refuse them."""
+    shape = Shape(n_layers=32, n_heads=8, n_kv_heads=8, head_dim=128)
+    model, n_ctx = open_model(tiny_model("F32", shape)), 1 << 20
+    engine = _native.Engine(model.native, n_ctx)
+    engine.forward(0, np.arange(3, 6, dtype=np.int32), True)
+    size = model.native.cache_bytes(n_ctx) >> 10
+    mappings = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+    (cache,) = (m for m in mappings if size <= kib(m, "Size") < 1.1 * size)
+    assert kib(cache, "Rss") < 20_000, cache
+    assert re.search(r"VmFlags:.*\bnh\b", cache), cache
+
+
+def kib(mapping: str, what: str) -> int:
+    found = re.search(rf"^{what}: +(\d+) kB$", mapping, re.MULTILINE)
+    return int(found[1]) if found else 0
