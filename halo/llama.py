@@ -448,11 +448,13 @@ def _needs_context(what: str) -> NotImplementedError:
 def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> tuple[Model, frozenset[int]]:
     """Open a model whose vocabulary llama.cpp can read; say what its user should know. Also: bytes without a token."""
     from halo.model import open_model  # here: an engine that is given needs no native module
-    from halo.model.vocabulary import check_vocabulary
+    from halo.model.vocabulary import check_vocabulary, doubt_about_vocabulary
 
     model = open_model(path)
     missing = check_vocabulary(model.file)
     tell = _teller(log)
+    if (doubt := doubt_about_vocabulary(model.file)) is not None:
+        tell(doubt)
     model.converted.tell(tell)
     if n_ctx > model.n_ctx_train:
         tell(f"the model was trained for {model.n_ctx_train} positions; text beyond that is poor")

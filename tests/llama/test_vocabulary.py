@@ -134,6 +134,20 @@ def test_llama_cpps_own_reason_is_told(metadata: tuple[tuple[str, Any], ...], sa
         assert str(refused.value).isprintable()
 
 
+def test_a_bpe_vocabulary_that_does_not_say_how_text_is_split_is_told(tiny_model: TinyModel, tmp_path: Path) -> None:
+    """llama.cpp warns of it, and of no SentencePiece vocabulary, and of none that says `default`."""
+    renamed = (b"tokenizer.ggml.pre", b"tokenizer.ggml.was")
+    said: list[str] = []
+    named = tiny_model("F32", Shape(metadata=BPE))
+    for path in (named, rewritten(tiny_model("F32"), tmp_path, renamed)):
+        with HaloLlama(path, log=said.append):
+            assert not said
+    with HaloLlama(rewritten(named, tmp_path, renamed), log=said.append) as llama:
+        assert llama.prompt_tokens("ABC")
+    (line,) = said
+    assert "(tokenizer.ggml.pre is missing;" in line and line.endswith("or convert it again")
+
+
 def test_a_file_name_that_is_not_utf8_is_named_as_what_is_wrong(tiny_model: TinyModel, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
     shutil.copy(tiny_model("F32"), path)
