@@ -22,7 +22,18 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
-from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_prompt
+from halo.limits import (
+    LIMITS,
+    PARTIALS,
+    PLANS,
+    RESIDENCIES,
+    TRANSPORTS,
+    check,
+    check_choice,
+    check_kinds,
+    check_prompt,
+    check_stop,
+)
 from halo.llama import HaloLlama
 from halo.quality import parse_quality
 
@@ -58,7 +69,8 @@ class Options:
 
     Raises:
         ValueError: An option is out of its range (`halo.limits`), or the prompt holds half characters (surrogates).
-        TypeError: The prompt is no `str`, or a number is none.
+        TypeError: An option is of another type: the prompt is no `str`, a number is none (None, where that is not the
+            default), a stop string or the broker is bytes.
     """
 
     prompt: str
@@ -94,7 +106,7 @@ class Options:
             max_tokens=self.max_tokens,
             workers=self.workers,
             n_ctx=self.n_ctx,
-            n_threads=self.threads,
+            threads=self.threads,
             worker_threads=self.worker_threads,
             worker_pace_us=self.worker_pace_us,
             hub_share=self.hub_share,
@@ -105,6 +117,8 @@ class Options:
             repeat_penalty=self.repeat_penalty,
             seed=self.seed,
         )
+        check_kinds(model=self.model, sidecar=self.sidecar, broker=self.broker, cell=self.cell, log=self.log)
+        check_stop(self.stop)
         check_choice("partials", self.partials, PARTIALS)
         check_choice("transport", self.transport, TRANSPORTS)
         check_choice("plan", self.plan, PLANS)
