@@ -183,7 +183,7 @@ class Generation:
 
     Pieces are whole characters. Bytes that are not UTF-8 become U+FFFD at once; a last character that is cut
     in two by `max_tokens` is left out. Text that may be the start of a stop string is held back until that is
-    known.
+    known. It is for one text, and ends with `close`, as a generator does.
 
     >>> with Generation(Options("Once upon a time", max_tokens=20)) as generation:
     ...     for piece in generation:
@@ -192,6 +192,7 @@ class Generation:
 
     Raises (entering or iterating; the last when entering):
         ModelError, BrokerError, CellError: As `HaloLlama` does.
+        RuntimeError: It is entered once more after `close`, or iterated before it is opened.
         ContextError: The prompt does not fit into the context window, or is empty, with a model without a begin of
             sequence.
     """
@@ -207,6 +208,10 @@ class Generation:
     def open(self) -> None:
         """Open the model and its cell, where `with` has not done it yet, and look whether the prompt fits."""
         if self._llama is None:
+            if self._text is not None:
+                raise RuntimeError(
+                    "This Generation is closed, and it was for one text: make another one, Generation(options)."
+                )
             start = time.perf_counter()
             self._llama = self.options.open_model()
             self.figures.load_s = time.perf_counter() - start

@@ -227,6 +227,27 @@ def test_opening_before_with_opens_once(opened: Opened) -> None:
     assert len(opened.models) == opened.closed == 1
 
 
+def test_a_generation_is_for_one_text(opened: Opened) -> None:
+    generation = Generation(Options(PROMPT, max_tokens=3))
+    with generation:
+        assert "".join(generation)
+    for again in (generation.open, generation.__enter__):
+        with pytest.raises(RuntimeError, match=r"for one text: make another one, Generation\(options\)"):
+            again()
+    generation.close()
+    assert len(opened.models) == opened.closed == 1
+
+
+def test_a_generation_that_could_not_be_opened_may_be_opened_again(opened: Opened) -> None:
+    engine, opened.engine = opened.engine, Memory(opened.engine.n_vocab, n_ctx=2)
+    generation = Generation(Options(PROMPT, max_tokens=3))
+    with pytest.raises(ContextError):
+        generation.open()
+    opened.engine = engine
+    with generation:
+        assert "".join(generation)
+
+
 def test_leaving_a_stream_early_closes_the_cell(opened: Opened) -> None:
     pieces = halo.stream(PROMPT, **GREEDY)
     next(pieces)
