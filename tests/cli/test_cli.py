@@ -113,6 +113,26 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(wrong):
     assert re.search(r"argument .*: must be a (whole )?number from -?\d+ to \d+", shown.getvalue())
 
 
+@pytest.mark.parametrize(
+    "command, long",
+    [
+        (["generate", "-p", "-abc"], "--prompt"),
+        (["generate", "-n", "5", "--prompt", "--abc"], "--prompt"),
+        (["generate", "-m", "-x.gguf", "-p", "a"], "--model"),
+        (["generate", "-n", "5", "-p"], None),
+        (["generate", "-p", "-n", "5"], None),
+        (["generate", "-p", "--predict=5"], None),
+    ],
+)
+def test_a_value_that_begins_with_a_dash_is_refused_with_how_to_give_it(command, long, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(command)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ": expected one argument" in said
+    assert said.endswith(f"(one that begins with '-' is given with '=', as in {long}='-...')") == bool(long)
+    assert parser().parse_args(["generate", "--prompt=-abc"]).prompt == "-abc"
+
+
 def test_what_goes_wrong_outside_of_halo_is_one_line_and_exit_code_1(capsys):
     for error in (ValueError("odd"), MemoryError(), OSError(28, "No space left on device")):
 
