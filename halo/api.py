@@ -58,7 +58,7 @@ class Options:
         repeat_penalty: Divide the logits of the last 64 tokens by this; 1: do not.
         seed: The same seed gives the same text; None or -1: a new one (`Figures.seed` tells it).
         stop: A string or several; the text ends before the first of them.
-        n_ctx: Context window, tokens; 0: the model's own.
+        n_ctx: Context window, tokens, rounded up to a multiple of 256; 0: the model's own.
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
         worker_pace_us: Their pace, as in `HaloLlama`.

@@ -296,6 +296,13 @@ def test_a_prompt_that_is_too_long_is_not_shown_and_a_window_beyond_the_training
     assert f"the model was trained for {trained} positions" in wide.stderr
 
 
+def test_a_window_is_rounded_up_as_the_help_says(hub_extra, model):
+    assert "rounded up to a multiple of 256" in " ".join(halo("generate", "--help").stdout.split())
+    for asked, holds in (("2", 256), ("257", 512)):
+        long = halo("generate", "-m", model, "-p", "Once upon a time " * 200, "-c", asked)
+        assert long.returncode == 1 and f"the context window holds {holds}," in long.stderr
+
+
 @pytest.mark.parametrize("terminal, shown", [(True, "a?[31m?\n\t?b?"), (False, "a\x1b[31m\r\n\t\x9bb\x7f")])
 def test_what_a_model_says_is_no_command_to_the_terminal(terminal, shown):
     with mock.patch("sys.stdout", io.StringIO()) as out:
