@@ -22,7 +22,18 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from halo.errors import ContextError
-from halo.limits import LIMITS, PARTIALS, PLANS, RESIDENCIES, TRANSPORTS, check, check_choice, check_prompt
+from halo.limits import (
+    LIMITS,
+    PARTIALS,
+    PLANS,
+    RESIDENCIES,
+    TRANSPORTS,
+    check,
+    check_choice,
+    check_kinds,
+    check_prompt,
+    check_stop,
+)
 from halo.llama import HaloLlama
 from halo.quality import parse_quality
 
@@ -51,7 +62,7 @@ class Options:
         repeat_penalty: Divide the logits of the last 64 tokens by this; 1: do not.
         seed: The same seed gives the same text; None or -1: a new one (`Figures.seed` tells it).
         stop: A string or several; the text ends before the first of them.
-        n_ctx: Context window, tokens; 0: the model's own.
+        n_ctx: Context window, tokens, rounded up to a multiple of 256; 0: the model's own.
         threads: Threads of this device; None: its cores, less those that workers started here use.
         worker_threads: Threads of each worker that is started here.
         worker_pace_us: Their pace, as in `HaloLlama`.
@@ -62,7 +73,8 @@ class Options:
 
     Raises:
         ValueError: An option is out of its range (`halo.limits`), or the prompt holds half characters (surrogates).
-        TypeError: The prompt is no `str`, or a number is none.
+        TypeError: An option is of another type: the prompt is no `str`, a number is none (None, where that is not the
+            default), a stop string or the broker is bytes.
     """
 
     prompt: str
@@ -98,7 +110,7 @@ class Options:
             max_tokens=self.max_tokens,
             workers=self.workers,
             n_ctx=self.n_ctx,
-            n_threads=self.threads,
+            threads=self.threads,
             worker_threads=self.worker_threads,
             worker_pace_us=self.worker_pace_us,
             hub_share=self.hub_share,
@@ -109,6 +121,8 @@ class Options:
             repeat_penalty=self.repeat_penalty,
             seed=self.seed,
         )
+        check_kinds(model=self.model, sidecar=self.sidecar, broker=self.broker, cell=self.cell, log=self.log)
+        check_stop(self.stop)
         check_choice("partials", self.partials, PARTIALS)
         check_choice("transport", self.transport, TRANSPORTS)
         check_choice("plan", self.plan, PLANS)
@@ -173,7 +187,7 @@ class Generation:
 
     Pieces are whole characters. Bytes that are not UTF-8 become U+FFFD at once; a last character that is cut
     in two by `max_tokens` is left out. Text that may be the start of a stop string is held back until that is
-    known.
+    known. It is for one text, and ends with `close`, as a generator does.
 
     >>> with Generation(Options("Once upon a time", max_tokens=20)) as generation:
     ...     for piece in generation:
@@ -182,6 +196,7 @@ class Generation:
 
     Raises (entering or iterating; the last when entering):
         ModelError, BrokerError, CellError: As `HaloLlama` does.
+        RuntimeError: It is entered once more after `close`, or iterated before it is opened.
         ContextError: The prompt does not fit into the context window, or is empty, with a model without a begin of
             sequence.
     """
@@ -197,6 +212,10 @@ class Generation:
     def open(self) -> None:
         """Open the model and its cell, where `with` has not done it yet, and look whether the prompt fits."""
         if self._llama is None:
+            if self._text is not None:
+                raise RuntimeError(
+                    "This Generation is closed, and it was for one text: make another one, Generation(options)."
+                )
             start = time.perf_counter()
             self._llama = self.options.open_model()
             self.figures.load_s = time.perf_counter() - start

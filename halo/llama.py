@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from halo.engine import Engine
 from halo.errors import ContextError, MissingExtraError, ModelError
-from halo.limits import LIMITS, PLANS, check, check_hub_share
+from halo.limits import LIMITS, PLANS, check, check_hub_share, check_kinds
 from halo.quality import EXACT, parse_quality
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class HaloLlama(VocabularyLlama):
 
     Raises:
         ModelError: The file cannot be used. BrokerError, CellError: as in `halo.cell.Cell.open`.
-        ValueError: An option is out of range.
+        ValueError: An option is out of range. TypeError: it is of another type.
     """
 
     _ctx: Any
@@ -206,6 +206,7 @@ class HaloLlama(VocabularyLlama):
         log: Callable[[str], None] | None = None,
         engine: Engine | None = None,
     ) -> None:
+        check_kinds(model_path=model_path, broker=broker, cell=cell, sidecar=sidecar, log=log)
         check(n_ctx=n_ctx, workers=workers, n_batch=n_batch, n_threads=n_threads, worker_threads=worker_threads)
         check(worker_pace_us=worker_pace_us, hub_share=hub_share)
         check_hub_share(plan, hub_share)
@@ -448,11 +449,13 @@ def _needs_context(what: str) -> NotImplementedError:
 def _open_for_text(path: Path, n_ctx: int, log: Callable[[str], None] | None) -> tuple[Model, frozenset[int]]:
     """Open a model whose vocabulary llama.cpp can read; say what its user should know. Also: bytes without a token."""
     from halo.model import open_model  # here: an engine that is given needs no native module
-    from halo.model.vocabulary import check_vocabulary
+    from halo.model.vocabulary import check_vocabulary, doubt_about_vocabulary
 
     model = open_model(path)
     missing = check_vocabulary(model.file)
     tell = _teller(log)
+    if (doubt := doubt_about_vocabulary(model.file)) is not None:
+        tell(doubt)
     model.converted.tell(tell)
     if n_ctx > model.n_ctx_train:
         tell(f"the model was trained for {model.n_ctx_train} positions; text beyond that is poor")

@@ -5,6 +5,7 @@ docs/predictor.md says what lateness means; `native/engine/relaxed.cpp` does it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,14 @@ def _rounded(part: float, whole: float) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
+def _is_there(path: Path) -> bool:
+    """What cannot be looked at is, to be told why; what has too long a name is not: a model may have the longest."""
+    try:
+        return path.exists()
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+
+
 class QualityControl:
     """Sets the quality of one engine, as far as the model's sidecar allows it.
 
@@ -161,7 +170,7 @@ class QualityControl:
         """Read the sidecar, once it is there."""
         if self._tried:
             return self._loaded
-        if self._named is None and not self.sidecar.exists():
+        if self._named is None and not _is_there(self.sidecar):
             return False
         self._tried = True
         from halo.predictor import read_sidecar

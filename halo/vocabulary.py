@@ -24,6 +24,7 @@ _NO_END = {"tokenizer.ggml.add_eos_token": False}
 would follow it. llama.cpp's programs that complete texts refuse such models and have the user say this very thing."""
 _PREAMBLE = re.compile(r"(\w+: )?(error loading model( \w+)*: )*")
 """What llama.cpp puts before its reason."""
+_OF_THE_TOKENIZER = "error loading model vocabulary"
 
 
 class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no types
@@ -100,10 +101,18 @@ def _is_utf8(path: Path) -> bool:
 def _unreadable(path: Path, error: str) -> ModelError:
     """With llama.cpp's own reason."""
     reason = clean(_PREAMBLE.sub("", error.strip(), count=1), _LONGEST_REASON)
-    advice = "A model for HALO needs a tokenizer that llama.cpp reads: convert it again, or take another GGUF of it."
     if "unknown pre-tokenizer" in reason:
         advice = (
             f"The model is most likely newer than llama-cpp-python {llama_cpp.__version__}, which is installed: update "
             "it together with HALO (pip install -U 'halo-llm[hub]'), or take another model."
+        )
+    elif _OF_THE_TOKENIZER in error:
+        advice = (
+            "A model for HALO needs a tokenizer that llama.cpp reads: convert it again, or take another GGUF of it."
+        )
+    else:
+        advice = (
+            "The file is damaged, or a faulty program has made it: download or copy it again, convert the model again, "
+            "or take another GGUF of it."
         )
     return ModelError(f"llama.cpp cannot read {path}: {reason}. {advice}")

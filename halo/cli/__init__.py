@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from halo import __version__
 from halo.cli import streams
@@ -110,8 +112,25 @@ def _drop_output() -> None:
 class _Parser(argparse.ArgumentParser):
     """Also of each command: argparse makes its parsers of the same kind."""
 
+    _given: Sequence[str] = ()
+    """What was parsed last."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # typed by overloads
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        super().error(visible(message))
+        super().error(visible(message) + self._advice(message))
+
+    def _advice(self, message: str) -> str:
+        """For `-p -abc`, where argparse takes the value for an option."""
+        if (found := re.fullmatch(r"argument (\S+): expected one argument", message)) is None:
+            return ""
+        *_, long = names = found[1].split("/")
+        for name, value in itertools.pairwise(self._given):
+            if name in names and value[:1] == "-" and value.partition("=")[0] not in self._option_string_actions:
+                return f" (one that begins with '-' is given with '=', as in {long}='-...')"
+        return ""
 
 
 def parser() -> argparse.ArgumentParser:

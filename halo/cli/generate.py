@@ -70,7 +70,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--workers", type=within("workers"), metavar="K", help="how many workers take part")
     add_cell(parser)
     parser.add_argument(
-        "-c", "--ctx-size", type=within("n_ctx"), default=0, metavar="N", help="context, tokens (default: the model's)"
+        "-c",
+        "--ctx-size",
+        type=within("n_ctx"),
+        default=0,
+        metavar="N",
+        help="context, tokens, rounded up to a multiple of 256 (default: the model's)",
     )
     parser.add_argument(
         "-t", "--threads", type=within("n_threads"), metavar="N", help="threads of this device (default: all cores)"

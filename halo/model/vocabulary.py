@@ -15,6 +15,7 @@ from halo.words import shown
 _MODEL = "tokenizer.ggml.model"
 _KNOWN = ("llama", "gpt2")
 """The tokenizers of models of this family; over some others llama.cpp aborts, or makes other tokens than were meant."""
+_PRE = "tokenizer.ggml.pre"
 _TOKENS = "tokenizer.ggml.tokens"
 _BESIDE = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 """One entry for each token; llama.cpp reads so many, however many there are."""
@@ -45,6 +46,16 @@ def check_vocabulary(file: GgufFile) -> frozenset[int]:
         if key in arrays and arrays[key].length != len(tokens):
             raise _damaged(path, f"it has {len(tokens)} tokens, and {arrays[key].length} entries in {key}")
     return _missing_bytes(set(tokens)) if kind == _KNOWN[0] else frozenset()
+
+
+def doubt_about_vocabulary(file: GgufFile) -> str | None:
+    """A line for the user where a BPE vocabulary does not say how a text is split into words; llama.cpp warns, too."""
+    if file.metadata.get(_MODEL) != "gpt2" or file.metadata.get(_PRE):
+        return None
+    return (
+        f"the model does not say how its tokenizer splits a text ({_PRE} is missing; old converters left it out): "
+        "llama.cpp's default is used, and the text may be poor; take a newer GGUF of the model, or convert it again"
+    )
 
 
 def _as_llama_cpp_reads(token: bytes, index: int) -> bytes:

@@ -113,6 +113,26 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(wrong):
     assert re.search(r"argument .*: must be a (whole )?number from -?\d+ to \d+", shown.getvalue())
 
 
+@pytest.mark.parametrize(
+    "command, long",
+    [
+        (["generate", "-p", "-abc"], "--prompt"),
+        (["generate", "-n", "5", "--prompt", "--abc"], "--prompt"),
+        (["generate", "-m", "-x.gguf", "-p", "a"], "--model"),
+        (["generate", "-n", "5", "-p"], None),
+        (["generate", "-p", "-n", "5"], None),
+        (["generate", "-p", "--predict=5"], None),
+    ],
+)
+def test_a_value_that_begins_with_a_dash_is_refused_with_how_to_give_it(command, long, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(command)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ": expected one argument" in said
+    assert said.endswith(f"(one that begins with '-' is given with '=', as in {long}='-...')") == bool(long)
+    assert parser().parse_args(["generate", "--prompt=-abc"]).prompt == "-abc"
+
+
 def test_what_goes_wrong_outside_of_halo_is_one_line_and_exit_code_1(capsys):
     for error in (ValueError("odd"), MemoryError(), OSError(28, "No space left on device")):
 
@@ -274,6 +294,13 @@ def test_a_prompt_that_is_too_long_is_not_shown_and_a_window_beyond_the_training
     assert f"larger window (-c N, n_ctx), up to {trained} with this model" in long.stderr
     wide = halo("generate", "-m", model, *PROMPT, "-n", "1", "-c", str(trained + 1))
     assert f"the model was trained for {trained} positions" in wide.stderr
+
+
+def test_a_window_is_rounded_up_as_the_help_says(hub_extra, model):
+    assert "rounded up to a multiple of 256" in " ".join(halo("generate", "--help").stdout.split())
+    for asked, holds in (("2", 256), ("257", 512)):
+        long = halo("generate", "-m", model, "-p", "Once upon a time " * 200, "-c", asked)
+        assert long.returncode == 1 and f"the context window holds {holds}," in long.stderr
 
 
 @pytest.mark.parametrize("terminal, shown", [(True, "a?[31m?\n\t?b?"), (False, "a\x1b[31m\r\n\t\x9bb\x7f")])

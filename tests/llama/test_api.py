@@ -134,6 +134,8 @@ def test_numbers_out_of_their_range_are_refused_with_it(wrong: dict[str, Any]) -
         ("a\udcff", {}, ValueError, "character 1 is .* half of one"),
         (PROMPT, {"max_tokens": 1.5}, TypeError, "max_tokens is 1.5; it must be a whole number"),
         (PROMPT, {"temperature": "1"}, TypeError, "temperature is '1'; it must be a number"),
+        (PROMPT, {"max_tokens": None}, TypeError, r"max_tokens is None; .* \(-1: until the context window is full"),
+        (PROMPT, {"threads": 1.5}, TypeError, "^threads is 1.5; it must be a whole number .*, or None"),
     ],
 )
 def test_what_is_no_text_and_no_number_is_refused(
@@ -141,6 +143,52 @@ def test_what_is_no_text_and_no_number_is_refused(
 ) -> None:
     with pytest.raises(error, match=said):
         halo.generate(prompt, **options)
+
+
+NULLABLE = ("model", "workers", "broker", "seed", "stop", "threads", "hub_share", "quality", "sidecar", "log")
+
+
+def test_none_is_refused_where_it_is_not_the_default() -> None:
+    Options(PROMPT, **dict.fromkeys(NULLABLE))
+    others = set(inspect.signature(Options).parameters) - {"prompt", *NULLABLE}
+    assert len(others) > 10
+    for name in others:
+        with pytest.raises((TypeError, ValueError), match=f"^{name} is (None|of the type NoneType); it must be "):
+            Options(PROMPT, **{name: None})
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"stop": 5}, "stop is 5; it must be a str, a list of them, or None"),
+        ({"stop": b"x"}, "stop is b'x'; it must be a str"),
+        ({"stop": ["x", b"y"]}, r"stop is \['x', b'y'\]; it must be a str"),
+        ({"broker": b"mqtt://me:secret@pi1"}, "broker is of the type bytes; it must be a str such as 'mqtt://pi1'"),
+        ({"cell": 5}, "cell is of the type int; it must be a str"),
+        ({"log": 5}, "log is of the type int; it must be a function"),
+        ({"model": b"x.gguf"}, "model is of the type bytes; it must be a path"),
+        ({"sidecar": b"x.gguf"}, "sidecar is of the type bytes; it must be a path"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_by_name_and_at_once(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=f"^{said}"):
+        Options(PROMPT, **options)
+
+
+def test_halo_llama_refuses_other_types_too() -> None:
+    for options, said in (
+        ({"model_path": b"x.gguf"}, "model_path is of the type bytes"),
+        ({"broker": 5}, "broker is of the type int"),
+        ({"n_ctx": None}, r"n_ctx is None; it must be a whole number from 0 to \d+ \(0: the model's own\)"),
+    ):
+        with pytest.raises(TypeError, match=f"^{said}"):
+            halo.HaloLlama(**options)
+
+
+def test_stop_strings_may_be_of_any_collection() -> None:
+    for stop in (["a", ""], ("a",), {"a"}, "a"):
+        assert Options(PROMPT, stop=stop).stop_strings() == ("a",)  # type: ignore[arg-type]
+    assert Options(PROMPT, stop=[]).stop_strings() == ()
 
 
 def test_a_prompt_that_does_not_fit(opened: Opened) -> None:
@@ -177,6 +225,27 @@ def test_opening_before_with_opens_once(opened: Opened) -> None:
     with generation:
         assert "".join(generation)
     assert len(opened.models) == opened.closed == 1
+
+
+def test_a_generation_is_for_one_text(opened: Opened) -> None:
+    generation = Generation(Options(PROMPT, max_tokens=3))
+    with generation:
+        assert "".join(generation)
+    for again in (generation.open, generation.__enter__):
+        with pytest.raises(RuntimeError, match=r"for one text: make another one, Generation\(options\)"):
+            again()
+    generation.close()
+    assert len(opened.models) == opened.closed == 1
+
+
+def test_a_generation_that_could_not_be_opened_may_be_opened_again(opened: Opened) -> None:
+    engine, opened.engine = opened.engine, Memory(opened.engine.n_vocab, n_ctx=2)
+    generation = Generation(Options(PROMPT, max_tokens=3))
+    with pytest.raises(ContextError):
+        generation.open()
+    opened.engine = engine
+    with generation:
+        assert "".join(generation)
 
 
 def test_leaving_a_stream_early_closes_the_cell(opened: Opened) -> None:

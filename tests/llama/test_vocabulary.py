@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +125,11 @@ BPE = (("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.merges", ("a b",)))
             (("tokenizer.ggml.bos_token_id", "one"),),
             r"key tokenizer\.ggml\.bos_token_id has wrong type str but expected type u32\. .* needs a tokenizer",
         ),
-        ((("tokenizer.ggml.model", "gpt2"),), r"cannot find tokenizer merges in model file\. "),
+        ((("tokenizer.ggml.model", "gpt2"),), r"cannot find tokenizer merges in model file\. .* needs a tokenizer"),
+        (
+            (("general.name", 5),),
+            r"key general\.name has wrong type u32 but expected type str\. The file is damaged, or a faulty program",
+        ),
     ],
 )
 def test_llama_cpps_own_reason_is_told(metadata: tuple[tuple[str, Any], ...], said: str, tiny_model: TinyModel) -> None:
@@ -132,6 +138,51 @@ def test_llama_cpps_own_reason_is_told(metadata: tuple[tuple[str, Any], ...], sa
         with pytest.raises(ModelError, match=rf"^llama\.cpp cannot read .*\.gguf: {said}") as refused:
             open_it(path)
         assert str(refused.value).isprintable()
+
+
+def with_a_key_that_is_empty(whole: bytes) -> bytes:
+    key, value = b"general.name", b"tiny-random"
+    was = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(value)) + value
+    assert was in whole
+    return whole.replace(was, struct.pack("<QIQ", 0, 8, len(key + value)) + key + value)
+
+
+def with_tensors_in_another_order(whole: bytes) -> bytes:
+    """Two norms: each has the other's offset."""
+    ends = [whole.index(name) + len(name) + 4 + 8 + 4 for name in (b"blk.0.attn_norm.weight", b"blk.0.ffn_norm.weight")]
+    (one, other), changed = [whole[end : end + 8] for end in ends], bytearray(whole)
+    changed[ends[0] : ends[0] + 8], changed[ends[1] : ends[1] + 8] = other, one
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (with_a_key_that_is_empty, r"key \d+ is empty"),
+        (with_tensors_in_another_order, r"tensor 'blk\.0\.attn_norm\.weight' has offset \d+, expected \d+"),
+    ],
+)
+def test_a_file_that_llama_cpp_takes_for_damaged_is_called_so(
+    damage: Callable[[bytes], bytes], said: str, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(damage(tiny_model("F32").read_bytes()))
+    with pytest.raises(ModelError, match=rf"model\.gguf: {said}\. The file is damaged, .* convert the model again"):
+        HaloLlama(path)
+
+
+def test_a_bpe_vocabulary_that_does_not_say_how_text_is_split_is_told(tiny_model: TinyModel, tmp_path: Path) -> None:
+    """llama.cpp warns of it, and of no SentencePiece vocabulary, and of none that says `default`."""
+    renamed = (b"tokenizer.ggml.pre", b"tokenizer.ggml.was")
+    said: list[str] = []
+    named = tiny_model("F32", Shape(metadata=BPE))
+    for path in (named, rewritten(tiny_model("F32"), tmp_path, renamed)):
+        with HaloLlama(path, log=said.append):
+            assert not said
+    with HaloLlama(rewritten(named, tmp_path, renamed), log=said.append) as llama:
+        assert llama.prompt_tokens("ABC")
+    (line,) = said
+    assert "(tokenizer.ggml.pre is missing;" in line and line.endswith("or convert it again")
 
 
 def test_a_file_name_that_is_not_utf8_is_named_as_what_is_wrong(tiny_model: TinyModel, tmp_path: Path) -> None:

@@ -83,6 +83,15 @@ def test_without_a_sidecar_everything_is_exact_and_only_a_wish_for_less_is_answe
     assert quality.set("fast").level == "fast"
 
 
+@pytest.mark.parametrize("length", [250, 251, 255])
+def test_a_model_with_the_longest_of_names_has_no_sidecar(calibrated: Path, tmp_path: Path, length: int) -> None:
+    model = Path(shutil.copy(calibrated, tmp_path / f"{'a' * (length - 5)}.gguf"))
+    quality, _, lines = control(model)
+    assert quality.set(None) == EXACT and not lines
+    assert quality.set("fast") == EXACT and "there is no sidecar" in lines[0]
+    assert isinstance(halo.generate("Once", model=model, max_tokens=2), str)
+
+
 @pytest.mark.parametrize(
     "damage", ["truncated", "nonsense", "missing", "a folder", "of another model", "a name beyond all bounds"]
 )
