@@ -14,6 +14,7 @@ import functools
 import inspect
 import os
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
+from halo.cell.loop import end_wait_of
 from halo.errors import ContextError
 from halo.limits import (
     LIMITS,
@@ -208,6 +210,8 @@ class Generation:
         self.figures = Figures(seed=cast(int, options.seed) if given else drawn)
         self._llama: HaloLlama | None = None
         self._text: Generator[str, None, None] | None = None
+        self._opener: int | None = None
+        """The thread that opens the model and its cell just now."""
 
     def open(self) -> None:
         """Open the model and its cell, where `with` has not done it yet, and look whether the prompt fits."""
@@ -217,7 +221,11 @@ class Generation:
                     "This Generation is closed, and it was for one text: make another one, Generation(options)."
                 )
             start = time.perf_counter()
-            self._llama = self.options.open_model()
+            self._opener = threading.get_ident()
+            try:
+                self._llama = self.options.open_model()
+            finally:
+                self._opener = None
             self.figures.load_s = time.perf_counter() - start
             try:
                 prompt = self._accepted(self._llama)
@@ -252,9 +260,12 @@ class Generation:
         return next(self._text)
 
     def cancel(self) -> None:
-        """Make a running forward pass raise, from any thread; with none running nothing happens."""
+        """Make a running forward pass raise, from any thread, or an opening that waits for its cell; else nothing
+        happens."""
         if (llama := self._llama) is not None:
             llama.cancel()
+        elif (thread := self._opener) is not None:
+            end_wait_of(thread)
 
     def report(self) -> dict[str, Any]:
         """The cell's figures per device (`halo.cell.Cell.report`); before `close` only."""
@@ -404,7 +415,8 @@ def stream(options: Options) -> Generator[str, None, None]:
 
 @_taking(Options)
 async def agenerate(options: Options) -> str:
-    """`generate` for asyncio: the loop is never blocked, and cancelling the task stops the work at once.
+    """`generate` for asyncio: the loop is never blocked, and cancelling the task stops the work at once, as that
+    of `astream` does.
 
     Raises: as `generate`.
     """
@@ -416,8 +428,8 @@ def astream(options: Options) -> AsyncGenerator[str, None]:
     """`stream` for asyncio: the loop is never blocked; cancelling the task, or `aclose`, stops the work at
     once.
 
-    What is waited for then is that the cell is closed, so that nothing is left running; a cell that is just
-    being opened finishes that first. A consumer that leaves the loop early should use `contextlib.aclosing`.
+    What is waited for then is that the cell is closed, so that nothing is left running; weights that are just
+    being loaded are loaded first. A consumer that leaves the loop early should use `contextlib.aclosing`.
 
     >>> async for piece in halo.astream("Once upon a time"):
     ...     print(piece, end="", flush=True)

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -223,7 +224,10 @@ class Cell:
             self._load(self._native.shard_masks(self._model.native, *WHOLE))
         if not alone:
             self._loop = LoopThread("halo-cell")
-            self._loop.run(self._join(topics, worker_command))
+            try:
+                self._loop.run(self._join(topics, worker_command), may_end=True)
+            except CancelledError:
+                raise CellError("The cell was not opened: that was cancelled.") from None
         if self._session is not None and self._session.shards is not None:
             self._load(self._session.shards.hub_masks())
         engine = self._native.Engine(

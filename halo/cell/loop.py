@@ -24,6 +24,16 @@ def errors_in_one_line(loop: asyncio.AbstractEventLoop, log: Callable[[str], Non
     loop.set_exception_handler(handle)
 
 
+_waits: dict[int, Future[Any]] = {}
+"""By thread: what it waits for, of what others may end."""
+
+
+def end_wait_of(thread: int) -> None:
+    """Cancel what the thread of this number waits for in `LoopThread.run(may_end=True)`; else nothing happens."""
+    if (future := _waits.get(thread)) is not None:
+        future.cancel()
+
+
 class LoopThread:
     """Runs coroutines for other threads. The thread is a daemon: an atexit handler can still use it."""
 
@@ -32,14 +42,22 @@ class LoopThread:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine there and wait for its result; it is cancelled when the waiting ends otherwise."""
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None, *, may_end: bool = False) -> T:
+        """Run a coroutine there and wait for its result; it is cancelled when the waiting ends otherwise.
+
+        With `may_end`, `end_wait_of` this thread ends it with a CancelledError.
+        """
         future = self.submit(work)
+        if may_end:
+            _waits[threading.get_ident()] = future
         try:
             return future.result(timeout)
         except BaseException:
             future.cancel()
             raise
+        finally:
+            if may_end:
+                del _waits[threading.get_ident()]
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -15,10 +16,13 @@ import pytest
 from cell_helpers import HANG_S, alive, children, eventually, publish, read_retained, retain
 from fake_native import Model
 
+import halo
+from halo.cell import hub as hub_module
 from halo.cell import messages
 from halo.cell import session as session_module
 from halo.cell import view as view_module
 from halo.cell.broker import Mosquitto
+from halo.cell.loop import end_wait_of
 from halo.errors import BrokerError, CellError
 
 TOKENS = np.zeros(3, np.int32)
@@ -47,6 +51,40 @@ def test_local_workers_take_part_and_are_reported(open_cell, lines):
     for worker in workers:  # each device's own view
         assert (worker["bytes_sent"], worker["bytes_received"]) == (6 * 30, 6 * 20)
     assert lines[-1] == "computing with the hub and 2 workers (worker-1, worker-2)"
+
+
+def test_an_opening_that_waits_for_workers_can_be_ended_from_outside(open_cell, broker, loop, monkeypatch):
+    """A wait that were not ended would be longer than a test may take."""
+    monkeypatch.setattr(hub_module, "_WORKERS_COME_S", 3600)
+    refused = []
+
+    def open_it():
+        with pytest.raises(CellError, match="was not opened: that was cancelled") as error:
+            open_cell(broker=str(broker.address), workers=2)
+        refused.append(error)
+
+    thread = threading.Thread(target=open_it)
+    end_wait_of(0)
+    thread.start()
+    eventually(lambda: "halo/halo/hub" in read_retained(loop, broker.address))
+    end_wait_of(thread.ident)
+    thread.join()
+    assert refused and read_retained(loop, broker.address) == {}
+
+
+def test_a_task_that_is_cancelled_while_its_cell_opens_ends(broker, loop, tiny_model, monkeypatch):
+    monkeypatch.setattr(hub_module, "_WORKERS_COME_S", 3600)
+    path = tiny_model("F32")
+
+    async def cancelled():
+        task = asyncio.ensure_future(halo.agenerate("A", model=path, broker=str(broker.address), workers=2))
+        await asyncio.to_thread(eventually, lambda: "halo/halo/hub" in read_retained(loop, broker.address))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert read_retained(loop, broker.address) == {}
 
 
 def close_in_order(cell):
