@@ -161,7 +161,7 @@ class HubSession:
             if self.failure is not None:
                 raise self.failure
 
-        await gathering.wait(patience_s, check_all, self._news, lambda: self._holder.publish(self._control, lease))
+        await gathering.wait(patience_s, check_all, self._news, lambda: self._holder.put_back(self._control))
         await self.members.begin(wanted)
         return self.members.names()
 
@@ -249,9 +249,10 @@ class HubSession:
 
     async def _beat(self) -> None:
         while True:
-            if self.shards is not None and self._holder.lease is not None:
+            if self.shards is not None and self._holder.leads:
                 await self.shards.follow()
-            self._holder.beat(self._control)
+            if self._holder.beat(self._control) and self.shards is not None:
+                await self.shards.say_again()
             if self._holder.lease is not None:
                 self._control.send(self._topics.links, encode(self._links()))
             await asyncio.sleep(_BEAT_S)
