@@ -279,6 +279,8 @@ class HubSession:
             self._holder.hear_beat(payload, retained)
             return
         elif name := self._topics.profile_owner(topic):
+            if self._holder.lease is not None and not self._control.is_up:
+                self.roster.doubt()  # a broker may tell what it retains before we hear that it has subscribed us
             if self.roster.hear(name, payload, retained) and name not in self.roster.profiles:
                 self._check_soon(name)
             else:

@@ -293,7 +293,7 @@ def test_a_worker_that_died_while_the_broker_was_away_has_left(pair, broker, loo
     text.goes_on()
 
 
-def test_what_a_broker_that_lost_its_power_remembers_of_a_dead_hub_ends_nothing(
+def test_what_a_broker_that_lost_its_power_remembers_ends_nothing(
     remembering, open_cell, start_worker, loop, lines, generate
 ):
     """It has saved that another hub led the cell, and that the worker served it."""
@@ -312,7 +312,8 @@ def test_what_a_broker_that_lost_its_power_remembers_of_a_dead_hub_ends_nothing(
     eventually(lambda: read_retained(loop, remembering.address)["halo/halo/hub"] == own)
     eventually(answering(cell, "a"))
     text.goes_on()
-    assert said(lines, "taken over") == 0
+    assert said(lines, "taken over") == said(lines, "has left") == said(lines, "has joined") == 0
+    assert [call for call in cell._session.members.relay.calls if call[0] != "update"] == [("join", 0)]
 
 
 def test_a_worker_that_flaps_costs_little(pair, generate, lines, loop, broker):
