@@ -100,11 +100,12 @@ class HubSession:
         self.members = Members(
             self.session, native, relay, self.exchange, self._datagrams, self.roster, log, shards=self.shards
         )
+        plans = {} if self.shards is None else {topics.plan: 1}
         self._control = Connection(
             address,
             f"halo-{identity}-hub",
             self._hear,
-            topics={topics.lease: 1, topics.beat: 0, topics.all_profiles: 1},
+            topics={topics.lease: 1, topics.beat: 0, topics.all_profiles: 1} | plans,
             on_up=self._on_up,
             will_clears=topics.lease,
             log=log,
@@ -251,6 +252,7 @@ class HubSession:
         while True:
             if self.shards is not None and self._holder.leads:
                 await self.shards.follow()
+                await self.shards.put_back()
             if self._holder.beat(self._control) and self.shards is not None:
                 await self.shards.say_again()
             if self._holder.lease is not None:
@@ -277,6 +279,9 @@ class HubSession:
             self._holder.hear(self._control, payload, retained)
         elif topic == self._topics.beat:
             self._holder.hear_beat(payload, retained)
+            return
+        elif self.shards is not None and topic == self._topics.plan:
+            self.shards.hear(payload)
             return
         elif name := self._topics.profile_owner(topic):
             if self._holder.lease is not None and not self._control.is_up:

@@ -89,7 +89,7 @@ class WorkerService:
         self._model = ModelId.of(model)
         budget = Budget(wish.memory)
         self._profile = self._describe(native, budget)
-        self._residence = Residence(native, model.native, self.name, budget)
+        self._residence = Residence(native, model.native, self.name, budget, log)
         self._serving: asyncio.Task[None] | None = None
         loopback = is_loopback(wish.address.host)
         self._datagrams = WorkerDatagrams(
