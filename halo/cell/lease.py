@@ -1,4 +1,5 @@
-"""The hub's hold on its cell: the lease, kept against late wills and given up to a hub that took it after us."""
+"""The hub's hold on its cell: the lease, kept against late wills and what a broker remembers of dead hubs, and given up
+to a living one that took it after us."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Literal
 from halo.cell.connection import Connection
 from halo.cell.messages import BadDocument, Beat, Lease, OtherProtocol, decode, encode
 from halo.cell.topics import Topics
-from halo.cell.view import already_led
+from halo.cell.view import BEAT_PATIENCE_S, already_led
 from halo.errors import CellError
 
 _FOREIGN_BEATS_S = 3.0
@@ -33,10 +34,13 @@ class LeaseHolder:
         self._standing = False
         """The broker has shown us our own lease since we connected."""
         self._shown = asyncio.Event()
-        self._over_ours: Literal["nothing", "rubbish", "foreign"] = "nothing"
-        """What somebody has written over our lease: what is none, or one of another version."""
+        self._over_ours: Literal["nothing", "rubbish", "foreign", "doubted"] = "nothing"
+        """What stands where our lease should: what is none, one of another version, or `_doubted`."""
         self._foreign_at = 0.0
         """When a hub of another version was heard of last."""
+        self._doubted: Lease | None = None
+        """Another hub's lease, which the broker had when we connected: its hub may be dead."""
+        self._doubted_at = 0.0
         self._rival: Lease | None = None
         """Another hub's lease that was there before ours."""
 
@@ -47,11 +51,11 @@ class LeaseHolder:
 
     @property
     def leads(self) -> bool:
-        """Whether the cell is ours, and no hub of another version has come meanwhile."""
-        return self.lease is not None and self._over_ours != "foreign"
+        """Whether the cell is ours, and no lease stands there whose hub may live."""
+        return self.lease is not None and self._over_ours not in ("foreign", "doubted")
 
     async def publish(self, connection: Connection, lease: Lease) -> None:
-        """Take the cell; or say again that it is ours, which every worker answers. CellError if it is another's."""
+        """Take the cell. CellError if it is another's."""
         if self.failure is not None:
             raise self.failure
         if self._rival is not None:
@@ -67,7 +71,8 @@ class LeaseHolder:
             raise self.failure
 
     async def put_back(self, connection: Connection) -> None:
-        """After a reconnection; not over one of another version, whose hub may live (see `beat`)."""
+        """Say again that the cell is ours, which every worker answers; not over a lease whose hub may live (see
+        `beat`)."""
         if (lease := self.lease) is not None and self.leads:
             await connection.publish(self._topics.lease, encode(lease), retain=True)
 
@@ -81,24 +86,38 @@ class LeaseHolder:
         if leads:
             await connection.publish(self._topics.lease, b"", retain=True)
 
-    def beat(self, connection: Connection) -> None:
-        """Say that we are alive; and say our lease again where somebody has written over it, for who comes later."""
-        if (lease := self.lease) is not None:
-            connection.send(self._topics.beat, encode(Beat(session=lease.session)))
-            dead = time.monotonic() > self._foreign_at + _FOREIGN_BEATS_S
-            if self._over_ours == "rubbish" or (self._over_ours == "foreign" and dead):
-                self._over_ours = "nothing"
-                connection.send(self._topics.lease, encode(lease), retain=True)
+    def beat(self, connection: Connection) -> bool:
+        """Say that we are alive; and say our lease again where another thing stands there that nobody alive has
+        written, for who comes later. Returns whether it was said again."""
+        if (lease := self.lease) is None:
+            return False
+        connection.send(self._topics.beat, encode(Beat(session=lease.session)))
+        if self._over_ours == "nothing" or self._may_live():
+            return False
+        self._over_ours = "nothing"
+        connection.send(self._topics.lease, encode(lease), retain=True)
+        return True
+
+    def _may_live(self) -> bool:
+        """Whether the hub whose lease stands over ours may yet be heard of."""
+        if self._over_ours == "foreign":
+            return time.monotonic() <= self._foreign_at + _FOREIGN_BEATS_S
+        return self._over_ours == "doubted" and time.monotonic() <= self._doubted_at + BEAT_PATIENCE_S
 
     def hear_beat(self, payload: bytes, retained: bool) -> None:
         """A heartbeat, mostly our own. With a living hub of another version we do not quarrel."""
+        if retained:
+            return
         try:
-            decode(Beat, payload)
+            session = decode(Beat, payload).session
         except OtherProtocol:
-            if not retained:
-                self._foreign_at = time.monotonic()
+            self._foreign_at = time.monotonic()
         except BadDocument:
             pass
+        else:
+            doubted = self._doubted if self._over_ours == "doubted" else None
+            if self.lease is not None and doubted is not None and doubted.session == session:
+                self._give_up(doubted)
 
     def hear(self, connection: Connection, payload: bytes, retained: bool) -> None:
         """What stands on the lease's topic."""
@@ -106,6 +125,7 @@ class LeaseHolder:
             self._hear_rival(payload)
             return
         if not payload:
+            self._over_ours = "nothing"
             connection.send(self._topics.lease, encode(own), retain=True)
             return
         try:
@@ -118,14 +138,21 @@ class LeaseHolder:
             self.ignored += 1
             self._over_ours = "rubbish"
             return
-        self._over_ours = "nothing"
+        waits, self._over_ours = self._over_ours == "doubted", "nothing"
         if lease.session == own.session:
             self._standing = True
             self._shown.set()
-        elif lease.session != self._left_behind() and (self._standing or retained):
-            self.failure = CellError(already_led(self._topics.cell, lease))
-            self._shown.set()
-            self._on_usurped(lease)
+        elif lease.session == self._left_behind():
+            pass  # ours follows
+        elif retained:
+            self._over_ours, self._doubted, self._doubted_at = "doubted", lease, time.monotonic()
+        elif self._standing or waits:  # else ours follows, and the other one gives up
+            self._give_up(lease)
+
+    def _give_up(self, lease: Lease) -> None:
+        self.failure = CellError(already_led(self._topics.cell, lease))
+        self._shown.set()
+        self._on_usurped(lease)
 
     def _hear_rival(self, payload: bytes) -> None:
         """Before our own is published: had we published it, the other hub would have given up for us, and we for it."""

@@ -23,14 +23,19 @@ class _Stopped(Exception):
 class Residence:
     """Of one worker. Made and used in the loop; the loading has a thread of its own."""
 
-    def __init__(self, native: Native, model: Any, name: str, budget: Budget) -> None:
+    def __init__(
+        self, native: Native, model: Any, name: str, budget: Budget, log: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.ignored = 0
         """Plans that were not valid."""
         self._native = native
         self._model = model
         self._name = name
         self._budget = budget
+        self._log = log
         self._plan: Plan | None = None
+        self._unread = ""
+        """Why what stands on the plan's topic cannot be read."""
         self._news = asyncio.Event()
         self._loader = ThreadPoolExecutor(1, "halo-load")
 
@@ -38,26 +43,34 @@ class Residence:
         """Take in the payload of the plan's topic."""
         try:
             self._plan = decode(Plan, payload) if payload else None
-        except BadDocument:
+            self._unread = ""
+        except BadDocument as error:
             self.ignored += 1
-            return
+            self._unread = str(error)
         self._news.set()
 
     async def wanted(self, lease: Lease) -> Shard | None:
         """The shard to hold in this lease's session (None: nothing), once it is known."""
-        return WHOLE if lease.residency == "full" else await self._planned(lease, lambda shard: True)
+        if lease.residency == "full":
+            return WHOLE
+        return await self._planned(lease, lambda shard: True, self._log)
 
     async def changed(self, lease: Lease, held: Shard | None) -> Shard | None:
         """The shard to hold in this lease's session, once it is another one."""
         return await self._planned(lease, lambda shard: shard != held)
 
-    async def _planned(self, lease: Lease, good: Callable[[Shard | None], bool]) -> Shard | None:
+    async def _planned(
+        self, lease: Lease, good: Callable[[Shard | None], bool], log: Callable[[str], None] | None = None
+    ) -> Shard | None:
         while True:
             plan = self._plan
             if plan is not None and plan.session == lease.session and self._name in plan.shards:
                 shard = plan.shards[self._name]
                 if (shard is None or shard[0] < shard[1]) and good(shard):
                     return shard
+            if self._unread and log is not None:
+                log(f"waiting for the hub's plan: what stands there is none ({self._unread})")
+                log = None
             self._news.clear()
             await self._news.wait()
 

@@ -43,8 +43,8 @@ class Roster:
     def hear(self, name: str, payload: bytes, retained: bool = False) -> bool:
         """Take in the payload of `name`'s profile topic; an empty one means that the device is gone.
 
-        What is `retained` is no sign of life. Returns whether it was valid and there was room for it. If not it changes
-        nothing.
+        What is `retained` is no sign of life, and of a doubted device it may be older than what we know: then it says
+        nothing. Returns whether it was valid and there was room for it. If not it changes nothing.
         """
         if not payload:
             self._forget(name)
@@ -62,6 +62,8 @@ class Roster:
         if profile.name != name:
             self.ignored += 1
             return False
+        if retained and name in self._doubted and name in self.profiles:
+            return True
         if not self._make_room(name, profile):
             self.left_out += 1
             return False
@@ -97,7 +99,8 @@ class Roster:
         self._spoken.discard(name)
 
     def doubt(self) -> None:
-        """We were cut off from the broker: whoever is still there will be heard of again."""
+        """We were cut off from the broker: whoever is still there will be heard of again, at the latest as an answer to
+        our lease."""
         self._doubted |= set(self.profiles)
 
     def is_doubted(self, name: str) -> bool:

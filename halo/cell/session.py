@@ -100,11 +100,12 @@ class HubSession:
         self.members = Members(
             self.session, native, relay, self.exchange, self._datagrams, self.roster, log, shards=self.shards
         )
+        plans = {} if self.shards is None else {topics.plan: 1}
         self._control = Connection(
             address,
             f"halo-{identity}-hub",
             self._hear,
-            topics={topics.lease: 1, topics.beat: 0, topics.all_profiles: 1},
+            topics={topics.lease: 1, topics.beat: 0, topics.all_profiles: 1} | plans,
             on_up=self._on_up,
             will_clears=topics.lease,
             log=log,
@@ -161,7 +162,7 @@ class HubSession:
             if self.failure is not None:
                 raise self.failure
 
-        await gathering.wait(patience_s, check_all, self._news, lambda: self._holder.publish(self._control, lease))
+        await gathering.wait(patience_s, check_all, self._news, lambda: self._holder.put_back(self._control))
         await self.members.begin(wanted)
         return self.members.names()
 
@@ -249,9 +250,11 @@ class HubSession:
 
     async def _beat(self) -> None:
         while True:
-            if self.shards is not None and self._holder.lease is not None:
+            if self.shards is not None and self._holder.leads:
                 await self.shards.follow()
-            self._holder.beat(self._control)
+                await self.shards.put_back()
+            if self._holder.beat(self._control) and self.shards is not None:
+                await self.shards.say_again()
             if self._holder.lease is not None:
                 self._control.send(self._topics.links, encode(self._links()))
             await asyncio.sleep(_BEAT_S)
@@ -277,7 +280,12 @@ class HubSession:
         elif topic == self._topics.beat:
             self._holder.hear_beat(payload, retained)
             return
+        elif self.shards is not None and topic == self._topics.plan:
+            self.shards.hear(payload)
+            return
         elif name := self._topics.profile_owner(topic):
+            if self._holder.lease is not None and not self._control.is_up:
+                self.roster.doubt()  # a broker may tell what it retains before we hear that it has subscribed us
             if self.roster.hear(name, payload, retained) and name not in self.roster.profiles:
                 self._check_soon(name)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from halo.cell.messages import Plan
+from halo.cell.messages import BadDocument, Plan, decode
 from halo.cell.native import Masks, Native, Relay
 from halo.cell.plan import ShardPlan, masks_of_shard
 from halo.cell.roster import Roster
@@ -29,6 +29,8 @@ class HubShards:
         self._publish = publish
         self._plan = ShardPlan(session, hub_share)
         self._published: Plan | None = None
+        self._stands = True
+        """What was published last is what the broker has, as far as we know."""
         self._told: dict[tuple[int, str], Masks] = {}
         self._missed: set[str] = set()
 
@@ -70,8 +72,21 @@ class HubShards:
         self._plan.follow(serving | just_missing)
         document = self._plan.document()
         if document != self._published:
-            await self._publish(document)
             self._published = document
+            await self._publish(document)
+
+    def hear(self, payload: bytes) -> None:
+        """What stands on the plan's topic."""
+        try:
+            self._stands = decode(Plan, payload) == self._published
+        except BadDocument:
+            self._stands = False
+
+    async def put_back(self) -> None:
+        """Say the plan again where another thing stands there: once a second, for whoever writes that may go on."""
+        if not self._stands:
+            self._stands = True
+            await self.say_again()
 
     async def say_again(self) -> None:
         """The broker may have forgotten the plan."""

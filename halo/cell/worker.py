@@ -28,7 +28,7 @@ from halo.cell.messages import BadDocument, Lease, ModelId, OtherProtocol, Profi
 from halo.cell.native import Native, NativeWorker, OpenModel
 from halo.cell.residence import Residence
 from halo.cell.topics import Topics, check_name, is_name
-from halo.cell.view import running
+from halo.cell.view import BEAT_PATIENCE_S, running
 from halo.errors import BrokerError, CellError
 from halo.exchange.addresses import is_loopback
 from halo.exchange.datagrams import WorkerDatagrams
@@ -39,6 +39,8 @@ from halo.words import clean
 _LAST_RESORT_S = 2.5
 """How long a worker without a parent may take to leave in order."""
 _LEASE_RETURNS_S = 1.0
+_LEASE_PUT_BACK_S = BEAT_PATIENCE_S + 2.0
+"""A hub that lives writes its lease over a dead one's, which a broker remembers, within this time."""
 _HUB_PINGS_S = 2.5
 """Within this time a hub that lives has sent a packet, whatever the broker says of it."""
 _LOOK_S = 5.0
@@ -87,7 +89,7 @@ class WorkerService:
         self._model = ModelId.of(model)
         budget = Budget(wish.memory)
         self._profile = self._describe(native, budget)
-        self._residence = Residence(native, model.native, self.name, budget)
+        self._residence = Residence(native, model.native, self.name, budget, log)
         self._serving: asyncio.Task[None] | None = None
         loopback = is_loopback(wish.address.host)
         self._datagrams = WorkerDatagrams(
@@ -96,6 +98,8 @@ class WorkerService:
         if self._datagrams.unavailable:
             log(f"partials go over MQTT only: no datagrams here, because {self._datagrams.unavailable}")
         self._lease: Lease | None = None
+        self._remembered = False
+        """The broker had this lease when we connected: its hub may be dead."""
         self._lease_news = asyncio.Event()
         self._stop = asyncio.Event()
         self._usurped = False
@@ -161,7 +165,7 @@ class WorkerService:
             while True:
                 await self._lease_news.wait()
                 self._lease_news.clear()
-                if self._lease is not None or not await self._lease_returns():
+                if not self._is_doubtful() or not await self._lease_returns():
                     await self._follow(self._lease)
 
     async def _watch_addresses(self) -> NoReturn:
@@ -172,16 +176,23 @@ class WorkerService:
                 with contextlib.suppress(BrokerError):
                     await self._publish_profile()
 
+    def _is_doubtful(self) -> bool:
+        """Whether the lease that we serve is gone and may return: it is cleared, or the broker has another one."""
+        served = self._profile.session
+        return self._lease is None or (self._remembered and served not in ("", self._lease.session))
+
     async def _lease_returns(self) -> bool:
-        """A cleared lease may come of a broker that restarts, or of a hub that was cut off from it.
+        """A cleared lease may come of a broker that restarts, or of a hub that was cut off from it; another hub's of a
+        broker that has lost what it heard last.
 
         A living hub puts it back as it was; until then its packets tell that it lives.
         """
+        patience_s = _LEASE_RETURNS_S if self._lease is None else _LEASE_PUT_BACK_S
         while True:
             await self._control.wait_up()
             life, heard = self._control.lives, self._datagrams.heard()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LEASE_RETURNS_S if heard is None else _HUB_PINGS_S):
+                async with asyncio.timeout(patience_s if heard is None else _HUB_PINGS_S):
                     await self._lease_news.wait()
                     return True
             if self._control.is_up and life == self._control.lives and self._datagrams.heard() == heard:
@@ -299,13 +310,13 @@ class WorkerService:
 
     def _hear(self, topic: str, payload: bytes, retained: bool) -> None:
         if topic == self._topics.lease:
-            self._hear_lease(payload)
+            self._hear_lease(payload, retained)
         elif topic == self._topics.plan:
             self._residence.hear(payload)
         elif topic == self._topics.profile(self.name):
             self._hear_own_name(payload, retained)
 
-    def _hear_lease(self, payload: bytes) -> None:
+    def _hear_lease(self, payload: bytes, retained: bool) -> None:
         try:
             self._lease = decode(Lease, payload) if payload else None
         except OtherProtocol as error:
@@ -316,6 +327,7 @@ class WorkerService:
         except BadDocument:
             self.ignored += 1
             return
+        self._remembered = retained
         self._lease_news.set()
 
     def _say_once(self, line: str) -> None:

@@ -95,7 +95,7 @@ class HubDatagrams:
             self.troubles[profile.name] = WITHOUT
             return None
         if owner_of(profile) in self._spent:
-            self.troubles[profile.name] = "it has had a link in this session, which others needed: start it anew"
+            self.troubles[profile.name] = "its link was given up, and the same keys open no second one: start it anew"
             return None
         candidates = self._candidates(place)
         if not candidates:

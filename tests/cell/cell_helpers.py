@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -98,6 +100,32 @@ def restart(loop, broker):
     loop.run(broker.stop())
     time.sleep(0.5)
     broker.child = loop.call(lambda: broker_module._spawn_mosquitto(broker_module.find_mosquitto(), port))
+
+
+class Remembering:
+    """A mosquitto that keeps what it retains in a folder; what it has not saved is lost with its power."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self.address = Address("127.0.0.1", broker_module.free_port())
+        self.start()
+
+    def start(self):
+        port, conf = self.address.port, self._folder / "conf"
+        where = f"persistence true\npersistence_location {self._folder}/\n"
+        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{where}user root\nlog_dest none\n")
+        self._process = subprocess.Popen([broker_module.find_mosquitto(), "-c", conf], stderr=subprocess.DEVNULL)
+        eventually(lambda: listens(port))
+
+    def save(self, wanted):
+        """Return when this text is among what it has saved."""
+        file = self._folder / "mosquitto.db"
+        self._process.send_signal(signal.SIGUSR1)
+        eventually(lambda: file.exists() and wanted in file.read_bytes())
+
+    def loses_power(self):
+        self._process.kill()
+        self._process.wait()
 
 
 class Proxy:

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cell_helpers import FAKE_WORKER, HERE, Proxy
+from cell_helpers import FAKE_WORKER, HERE, Proxy, Remembering
 from fake_native import NATIVE, Model
 
 from halo.cell import Cell
@@ -42,6 +42,18 @@ def broker(request, loop):
         started = loop.run(Amqtt.start())
     yield started
     loop.run(started.stop())
+
+
+@pytest.fixture
+def remembering(tmp_path):
+    """A running broker that loses its power."""
+    if find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    started = Remembering(folder)
+    yield started
+    started.loses_power()
 
 
 @pytest.fixture

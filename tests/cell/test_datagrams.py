@@ -99,7 +99,10 @@ def test_a_hub_without_a_socket_says_so_and_uses_mqtt(open_cell, broker, start_w
     assert cell.report()["devices"][1]["link"]["reason"] == "the hub has no datagrams: no address family"
 
 
-def test_a_worker_serves_on_while_packets_of_its_hub_come_whatever_becomes_of_the_lease(broker, model, monkeypatch):
+@pytest.mark.parametrize("stands", ["nothing", "a dead hub's"])
+def test_a_worker_serves_on_while_packets_of_its_hub_come_whatever_becomes_of_the_lease(
+    broker, model, monkeypatch, stands
+):
     monkeypatch.setattr(worker_module, "_HUB_PINGS_S", 0.2)
     packets = iter([*range(8), *itertools.repeat(8, 1000)])  # after these the hub is gone, too
     monkeypatch.setattr(sys.modules[__name__], "HEARD", packets)
@@ -112,21 +115,26 @@ def test_a_worker_serves_on_while_packets_of_its_hub_come_whatever_becomes_of_th
         async with asyncio.timeout(20), aiomqtt.Client(address.host, address.port) as client:
             await client.subscribe(Topics("halo").profile("pi2"), 1)
             await client.publish(Topics("halo").lease, encode(lease), 1, retain=True)
-            serving = asyncio.create_task(service(broker, model).serve())
+            made = service(broker, model)
+            serving = asyncio.create_task(made.serve())
             async for message in client.messages:
-                said.append(decode(Profile, message.payload).state)
-                if said[-1] == "ready":
-                    await client.publish(Topics("halo").lease, b"", 1, retain=True)
+                said.append(decode(Profile, message.payload))
+                if said[-1].state == "ready":
                     break
+            if stands == "nothing":
+                await client.publish(Topics("halo").lease, b"", 1, retain=True)
+            else:  # which only who connects anew is told
+                made._hear(Topics("halo").lease, encode(replace(lease, session="6" * 16)), True)
             async for message in client.messages:
-                said.append(decode(Profile, message.payload).state)
-                if said[-1] == "idle":
+                said.append(decode(Profile, message.payload))
+                if said[-1].session != SESSION:
                     break
             os.kill(os.getpid(), signal.SIGTERM)
             await serving
 
     asyncio.run(work())
-    assert said[-2:] == ["ready", "idle"]
+    after = ("idle", "") if stands == "nothing" else ("loading", "6" * 16)
+    assert [(it.state, it.session) for it in said[-2:]] == [("ready", SESSION), after]
     assert next(packets) == 8  # not before they had ended
 
 

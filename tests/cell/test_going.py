@@ -293,6 +293,29 @@ def test_a_worker_that_died_while_the_broker_was_away_has_left(pair, broker, loo
     text.goes_on()
 
 
+def test_what_a_broker_that_lost_its_power_remembers_ends_nothing(
+    remembering, open_cell, start_worker, loop, lines, generate
+):
+    """It has saved that another hub led the cell, and that the worker served it."""
+    url = str(remembering.address)
+    start_worker("a", url=url)
+    before = open_cell(broker=url, workers=1)
+    remembering.save(before._session.session.encode())
+    before.close()
+    cell = open_cell(broker=url, workers=1)
+    text = generate(cell)
+    remembering.loses_power()
+    heard(lines, "lost the broker")
+    remembering.start()
+    heard(lines, "connected to the broker at")
+    own = messages.encode(cell._session._holder.lease)
+    eventually(lambda: read_retained(loop, remembering.address)["halo/halo/hub"] == own)
+    eventually(answering(cell, "a"))
+    text.goes_on()
+    assert said(lines, "taken over") == said(lines, "has left") == said(lines, "has joined") == 0
+    assert [call for call in cell._session.members.relay.calls if call[0] != "update"] == [("join", 0)]
+
+
 def test_a_worker_that_flaps_costs_little(pair, generate, lines, loop, broker):
     """Its profile toggles ten times a second."""
     text = generate(pair)

@@ -65,8 +65,8 @@ class Case:
         ready = replace(PROFILE, name=name, incarnation=incarnation, state="ready", session=SESSION, datagrams=place)
         return replace(ready, **changes)
 
-    def says(self, name, **changes):
-        assert self.roster.hear(name, encode(self.profile(name, **changes)))
+    def says(self, name, retained=False, **changes):
+        assert self.roster.hear(name, encode(self.profile(name, **changes)), retained)
         self.members.hear(name)
 
     def vanishes(self, name):
@@ -318,6 +318,35 @@ def test_after_an_outage_late_wills_miss_nobody_who_comes_back():
     assert case.members.names() == ["b"]
 
 
+def test_after_an_outage_what_the_broker_remembers_of_a_member_ends_nothing_until_it_speaks():
+    """A broker that has lost power has forgotten what it was told last."""
+    case = Case("auto").begin("a", "b", "c")
+    case.roster.doubt()
+    case.says("a", retained=True, state="idle", session="")
+    case.says("b", retained=True, state="ready", key="cd")
+    case.says("c", retained=True, incarnation="f" * 16)
+    assert not case.roster.ready()  # that one of them is there is not known yet
+    case.says("a")
+    case.says("b", state="idle", session="", reason="it left the cell")
+    case.poll(10)
+    assert case.roster.ready() == ["a"] and case.members.names() == ["a", "c"]
+    case.roster.settle_doubts()
+    case.members.miss_silent_ones()
+    assert case.members.names() == ["a"]
+    assert [call for call in case.calls if call[0] != "leave"] == [("join", 0), ("join", 1), ("join", 2)]
+    assert [line.partition(": ")[0] for line in case.lines] == [
+        "worker b has left (it left the cell)",
+        "worker c has left (its connection to the broker has ended)",
+    ]
+
+
+def test_who_is_not_known_is_known_by_what_the_broker_retains_after_an_outage_too():
+    case = Case().begin("a")
+    case.roster.doubt()
+    case.says("b", retained=True)
+    assert case.members.names() == ["a", "b"]
+
+
 def test_who_comes_too_often_waits():
     case = Case().begin("a", "b")
     joined = 0
@@ -384,6 +413,7 @@ def test_no_link_is_made_twice_with_the_same_keys():
     case.says("a")
     assert "a" in case.members.names()
     assert case.relay.table[0].offer is None
+    assert case.datagrams.troubles["a"] == "its link was given up, and the same keys open no second one: start it anew"
     case.says("a", key="cd")
     case.poll(5)
     assert case.relay.table[0].offer is not None

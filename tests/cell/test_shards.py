@@ -113,6 +113,39 @@ def test_the_relay_is_told_what_workers_hold_not_what_they_shall_hold():
     asyncio.run(scenario())
 
 
+def test_a_plan_that_is_written_over_or_cleared_is_said_again_once_a_second():
+    async def scenario():
+        roster, published = Roster(SESSION), []
+
+        async def publish_plan(plan):
+            published.append(plan)
+
+        shards = HubShards(SESSION, NATIVE, None, None, roster, publish_plan)
+        shards.hear(b"rubbish")  # of who was here before us
+        await shards.put_back()
+        assert published == []
+        roster.hear("a", messages.encode(profile("a", state="loading")))
+        await shards.gather(1, waited=False)
+        own = messages.encode(published[0])
+        foreign = messages.encode(Plan(session="6" * 16, shards={"a": (0, 2)}))
+        for other in (b"", b"rubbish", foreign, b'{"protocol":4}'):
+            shards.hear(own)
+            del published[:]
+            for _ in range(20):
+                shards.hear(other)
+            assert published == []  # who writes without end is not answered each time
+            await shards.put_back()
+            await shards.put_back()
+            assert [messages.encode(plan) for plan in published] == [own]
+        shards.hear(b"rubbish")
+        shards.hear(own)  # ours came after it
+        del published[:]
+        await shards.put_back()
+        assert published == []
+
+    asyncio.run(scenario())
+
+
 def test_a_hub_with_a_share_holds_that():
     async def never(plan):
         raise AssertionError
@@ -168,6 +201,27 @@ def test_a_worker_loads_what_the_plan_says_and_never_the_head(model):
     asyncio.run(scenario())
 
 
+def test_a_worker_that_waits_for_a_plan_which_it_cannot_read_says_so_once(model, lines):
+    async def scenario():
+        residence = Residence(NATIVE, Model(model), "a", Budget(), lines.append)
+        residence.hear(b"rubbish")
+        waiting = asyncio.create_task(residence.wanted(lease("shards")))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            residence.hear(b"rubbish")
+        assert len(lines) == 1 and lines[0].startswith("waiting for the hub's plan: what stands there is none (")
+        residence.hear(messages.encode(Plan(session=SESSION, shards={"a": (1, 2)})))
+        assert await waiting == (1, 2)
+        changing = asyncio.create_task(residence.changed(lease("shards"), (1, 2)))
+        residence.hear(b"rubbish")
+        await asyncio.sleep(0.01)
+        assert len(lines) == 1 and not changing.done()  # it serves
+        changing.cancel()
+        residence.close()
+
+    asyncio.run(scenario())
+
+
 def test_loading_that_is_cancelled_stops_and_leaves_the_loop_free(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_text("load=60")
@@ -203,6 +257,10 @@ def test_with_shards_a_joiner_holds_nothing_until_somebody_is_gone(open_cell, st
     assert profiles(view)["c"].shard is None
     first.terminate()
     eventually(lambda: profiles(view)["c"].shard == (1, 3))
+    plan = read_retained(loop, broker.address)["halo/halo/plan"]
+    for rubbish in (b"rubbish", b""):
+        retain(loop, broker.address, "halo/halo/plan", rubbish)
+        eventually(lambda: read_retained(loop, broker.address).get("halo/halo/plan") == plan)
     cell.close()
     assert "halo/halo/plan" not in read_retained(loop, broker.address)
     eventually(lambda: profiles(view)["c"].state == "idle")
