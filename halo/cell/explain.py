@@ -13,6 +13,7 @@ from halo.cell.address import Address
 from halo.errors import BrokerError
 
 _PASSWORD, _AUTHORISED = (4, 134), (5, 135)  # CONNACK codes of MQTT 3.1.1 and 5
+_SWITCHED_OFF = {154: ("retained messages", "retain_available true"), 155: ("QoS 1", "max_qos 2")}
 _CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
 _UNVERIFIED = re.compile(r"certificate verify failed: (.*?)(?: \(_ssl|$)")
 # OpenSSL's words for why, and what to try.
@@ -47,7 +48,7 @@ def is_final(error: BaseException) -> bool:
     """Whether trying again is of no use."""
     return (
         isinstance(error, Denied)
-        or code_of(error) in _PASSWORD + _AUTHORISED
+        or code_of(error) in (*_PASSWORD, *_AUTHORISED, *_SWITCHED_OFF)
         or _UNVERIFIED.search(str(error)) is not None
     )
 
@@ -81,6 +82,12 @@ def explain(address: Address, error: BaseException) -> str:
         return str(error)
     if (code := code_of(error)) in _PASSWORD + _AUTHORISED:
         return _login(address, "user or password is wrong" if code in _PASSWORD else "not authorised")
+    if code in _SWITCHED_OFF:
+        what, setting = _SWITCHED_OFF[code]
+        return (
+            f"The broker at {address} has {what} switched off, which HALO needs. Switch it on (mosquitto: {setting!r} "
+            "in its configuration), or use another broker."
+        )
     if (found := _UNVERIFIED.search(str(error))) is not None:
         why = found[1].rstrip(". ")
         advice = next(advice for words, advice in _CERTIFICATES if words in why)

@@ -93,7 +93,8 @@ async def measure(address: Address, topics: Topics) -> BrokerFigures:
     figures = BrokerFigures(address, await is_loopback(address))
     identity = secrets.token_hex(6)
     ear = _Ear(topics.doctor(identity))
-    mouth = Connection(address, f"halo-doctor-{identity}-out", lambda *message: None)
+    # With a will as theirs, which tells whether the broker takes retained messages at QoS 1.
+    mouth = Connection(address, f"halo-doctor-{identity}-out", lambda *message: None, will_clears=ear.topic)
     ears = Connection(address, f"halo-doctor-{identity}-in", ear.hear, topics={ear.topic: 0})
     async with running(mouth.run(), ears.run()):
         await mouth.wait_up()

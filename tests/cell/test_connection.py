@@ -148,14 +148,16 @@ def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
 
 @pytest.fixture
 def run_broker(tmp_path):
-    """Makes contexts in which a broker runs at `.port`, that lets in who has no login (`anonymous`), or nobody."""
+    """Makes contexts in which a broker runs at `.port`, that lets in who has no login (`anonymous`), or nobody; with
+    these settings more."""
     if module.find_mosquitto() is None:
         pytest.skip("mosquitto is not installed")
     port, conf = module.free_port(), tmp_path / "conf"
 
     @contextlib.contextmanager
-    def run(*, anonymous):
-        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {'true' if anonymous else 'false'}\n")
+    def run(*settings, anonymous=True):
+        lines = [f"listener {port} 127.0.0.1", f"allow_anonymous {'true' if anonymous else 'false'}", *settings]
+        conf.write_text("\n".join(lines) + "\n")
         process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
         try:
             eventually(lambda: listens(port))
@@ -171,6 +173,19 @@ def run_broker(tmp_path):
 def test_a_refused_login_is_told_after_one_attempt(loop, run_broker, attempts):
     with run_broker(anonymous=False), pytest.raises(BrokerError, match="refused the login"):
         in_loop(loop, Address("127.0.0.1", run_broker.port, user="me", password="secret"), None)
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize(
+    "setting, wanted",
+    [
+        ("retain_available false", "has retained messages switched off.*'retain_available true'"),
+        ("max_qos 0", "has QoS 1 switched off.*'max_qos 2'"),
+    ],
+)
+def test_a_broker_without_what_halo_needs_is_told_after_one_attempt(loop, run_broker, attempts, setting, wanted):
+    with run_broker(setting), pytest.raises(BrokerError, match=wanted):
+        in_loop(loop, Address("127.0.0.1", run_broker.port), None, will_clears="halo/x")
     assert len(attempts) == 1
 
 

@@ -61,6 +61,13 @@ def test_a_broker_that_is_not_there_is_the_only_finding():
     assert "Connection refused" in found["broker"].measured
 
 
+@pytest.mark.parametrize("setting, word", [("retain_available false", "retained messages"), ("max_qos 0", "QoS 1")])
+def test_a_broker_that_no_hub_or_worker_could_use_is_told(start_broker, setting, word):
+    found, figures = examined(start_broker(setting))
+    assert figures is None
+    assert found["broker"].status == "bad" and f"has {word} switched off" in found["broker"].measured
+
+
 def test_a_broker_whose_access_list_swallows_messages_is_told(start_broker, tmp_path):
     acl = tmp_path / "acl"
     acl.write_text("topic read nothing\n")
