@@ -32,6 +32,8 @@ BACK_OFF_S = (0.1, 5.0)
 RETURNS_S = 5.0
 """What we publish, and read, comes back within this time, also where packets are lost."""
 _NEWEST = aiomqtt.ProtocolVersion.V5
+_OLDER: set[tuple[str, int]] = set()
+"""Host and port of brokers that this process has had to speak MQTT 3.1.1 to: some say nothing to MQTT 5 for ever."""
 _LARGEST_PACKET = 2 * MAX_DOCUMENT
 """Bytes. An MQTT 5 broker keeps from us what is larger; of MQTT 3.1.1 paho would take in 256 MiB first."""
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
@@ -73,6 +75,7 @@ class Connection:
         self._keepalive_s = keepalive_s
         self._patience_s = patience_s
         self._log = log
+        self._place = address.host, address.port
         self._version = _NEWEST
         self._tls = ssl.create_default_context() if address.tls else None
         self._client: aiomqtt.Client | None = None
@@ -102,6 +105,8 @@ class Connection:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience_s
         delay, told = BACK_OFF_S[0], ""
+        if self._place in _OLDER:
+            self._version = aiomqtt.ProtocolVersion.V311
         while True:
             try:
                 await self._one_life()
@@ -111,7 +116,7 @@ class Connection:
                 if self._up.is_set():
                     self._log(f"lost the broker at {self.address} ({reason(error)}); trying to reconnect")
                     delay, told = BACK_OFF_S[0], ""
-                elif self._try_older_version(error):
+                elif not self.lives and self._try_other_version(error):
                     continue
                 elif not self._stood and (loop.time() + delay > give_up or is_final(error)):
                     raise (
@@ -203,6 +208,8 @@ class Connection:
             self._check(await client.subscribe(list(self._topics.items())), list(self._topics))
         self._client = client
         self.lives += 1
+        if self._version is aiomqtt.ProtocolVersion.V311:
+            _OLDER.add(self._place)
         if self._on_up is not None:
             await self._on_up()
         if self.lives > 1:
@@ -265,9 +272,14 @@ class Connection:
             self.dropped += 1
             self._log(f"a message on {message.topic.value} could not be handled: {error!r}")
 
-    def _try_older_version(self, error: Exception) -> bool:
-        """Fall back to MQTT 3.1.1, once, where the broker says or seems to say that it has no MQTT 5."""
-        if self.lives or self._version is aiomqtt.ProtocolVersion.V311:
+    def _try_other_version(self, error: Exception) -> bool:
+        """Fall back to MQTT 3.1.1 at once where the broker says or seems to say that it has no MQTT 5.
+
+        Where that fails, too, the next attempt is with MQTT 5 again.
+        """
+        if self._version is aiomqtt.ProtocolVersion.V311:
+            _OLDER.discard(self._place)
+            self._version = _NEWEST
             return False
         unanswered = isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out"
         if code_of(error) not in _NO_SUCH_VERSION and not unanswered:

@@ -47,28 +47,48 @@ def test_it_speaks_the_newest_version_that_the_broker_has(loop, broker, version)
     in_loop(loop, broker.address, body)
 
 
-@pytest.mark.parametrize("refusal", [b"\x20\x03\0\x84\0", b"\x20\x02\0\x01"], ids=["by MQTT 5", "by MQTT 3.1.1"])
-def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(loop, refusal):
-    versions = []
+def versions_tried(loop, *takes):
+    """Connect anew to a broker for each of `takes`: a version of MQTT, and how the broker refuses the other one."""
+    versions, now = [], []
 
     async def serve(reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            connect = await reader.readexactly(9)
-            versions.append(connect[8])
-            writer.write(refusal if connect[8] == 5 else b"\x20\x02\0\0")
-            if connect[8] == 4:
+            version = (await reader.readexactly(9))[8]
+            versions.append(version)
+            taken, refusal = now
+            welcome = b"\x20\x03\0\0\0" if version == 5 else b"\x20\x02\0\0"
+            writer.write(welcome if version == taken else refusal)
+            if version == taken:
                 await reader.read()
         writer.close()
 
     async def work():
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        connection = Connection(Address("127.0.0.1", server.sockets[0].getsockname()[1]), "test", print)
-        async with running(connection.run()):
-            await connection.wait_up()
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        made = [Connection(address, "test", print) for _ in takes]  # before the first is let in, as a hub makes its own
+        for connection, now[:] in zip(made, takes, strict=True):
+            async with running(connection.run()):
+                await connection.wait_up()
         server.close()
 
     loop.run(work(), HANG_S)
-    assert versions == [5, 4]
+    return versions
+
+
+BY_5, BY_3_1_1 = b"\x20\x03\0\x84\0", b"\x20\x02\0\x01"
+
+
+@pytest.mark.parametrize("refusal", [BY_5, BY_3_1_1], ids=["by MQTT 5", "by MQTT 3.1.1"])
+def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(loop, refusal):
+    assert versions_tried(loop, (4, refusal)) == [5, 4]
+
+
+def test_a_broker_of_mqtt_3_1_1_is_remembered(loop):
+    assert versions_tried(loop, (4, BY_5), (4, BY_5), (4, BY_5)) == [5, 4, 4, 4]
+
+
+def test_a_broker_that_takes_the_version_no_more_that_is_remembered_is_tried_with_the_other_one(loop):
+    assert versions_tried(loop, (4, BY_5), (5, BY_3_1_1), (5, BY_3_1_1)) == [5, 4, 4, 5, 5]
 
 
 def test_small_messages_are_sent_at_once(loop, broker):
