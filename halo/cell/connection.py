@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from halo.cell.address import Address
-from halo.cell.explain import Denied, code_of, explain, is_final, reason
+from halo.cell.explain import BrokenOff, Denied, code_of, explain, is_final, reason
 from halo.cell.messages import MAX_DOCUMENT
 from halo.errors import BrokerError
 
@@ -248,6 +248,7 @@ class Connection:
         )
         client.pending_calls_threshold = 10_000  # it is only the level of a warning
         client._client.on_publish = self._listening(client._client.on_publish)
+        client._client.on_disconnect = _noticing(client, client._client.on_disconnect)
         return client
 
     def _check(self, codes: Iterable[Any], topics: list[str]) -> None:
@@ -282,10 +283,21 @@ class Connection:
             self._version = _NEWEST
             return False
         unanswered = isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out"
-        if code_of(error) not in _NO_SUCH_VERSION and not unanswered:
+        if code_of(error) not in _NO_SUCH_VERSION and not unanswered and not isinstance(error, BrokenOff):
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
+
+
+def _noticing(client: aiomqtt.Client, inner: Any) -> Callable[..., None]:
+    """aiomqtt goes on to wait for an answer where the connection ends before there is one."""
+
+    def on_disconnect(*arguments: Any) -> None:
+        if not client._connected.done():
+            client._connected.set_exception(BrokenOff("it has closed the connection"))
+        inner(*arguments)
+
+    return on_disconnect
 
 
 def _limits() -> Properties:

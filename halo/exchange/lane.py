@@ -16,7 +16,7 @@ from typing import NoReturn, cast
 
 from halo.cell.address import Address
 from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S
-from halo.cell.explain import Denied, explain, is_final
+from halo.cell.explain import BrokenOff, Denied, explain, is_final, reason
 from halo.errors import BrokerError
 from halo.exchange import codec
 
@@ -124,6 +124,15 @@ class Lane:
                 ssl=self._tls,
             )
         try:
+            await self._enter(wire)
+            self._wire = wire
+            self._up.set()
+            await wire.stay(_KEEPALIVE_S)
+        finally:
+            wire.close()
+
+    async def _enter(self, wire: _Wire) -> None:
+        try:
             async with asyncio.timeout(_ANSWER_S):
                 wire.write(codec.connect(self._client_id, self._address, _KEEPALIVE_S))
                 code = (await wire.answer(codec.CONNACK))[1:2]
@@ -133,11 +142,10 @@ class Lane:
                     wire.write(codec.subscribe(self._topics, 1))
                     if codec.REFUSED in (await wire.answer(codec.SUBACK))[2:]:
                         raise Denied(self._address, f"it refuses to show us {min(self._topics)}")
-            self._wire = wire
-            self._up.set()
-            await wire.stay(_KEEPALIVE_S)
-        finally:
-            wire.close()
+        except LoginRefused:
+            raise
+        except OSError as error:
+            raise BrokenOff(reason(error)) from error
 
 
 class _Wire(asyncio.Protocol):
@@ -177,7 +185,7 @@ class _Wire(asyncio.Protocol):
                 self._answer.set_result(payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended(exc or ConnectionResetError("the broker has closed the connection"))
+        self._ended(exc or ConnectionResetError("it has closed the connection"))
 
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():  # asyncio complains of each write after

@@ -239,6 +239,21 @@ def test_a_host_that_does_not_speak_mqtt_is_told_after_one_attempt_with_either_v
         assert len(attempts) == 2
 
 
+def test_a_host_that_closes_the_connection_is_not_waited_for(loop):
+    async def close(reader, writer):
+        await reader.read(1)
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(close, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        with pytest.raises(BrokerError, match="without TLS: it has closed the connection"):
+            await Connection(address, "test", print, patience_s=0).run()
+        server.close()
+
+    loop.run(work(), HANG_S)
+
+
 def test_the_client_library_still_has_what_sending_uses(loop, broker):
     """We reach through aiomqtt to paho: the private names are watched here."""
 
@@ -248,5 +263,6 @@ def test_the_client_library_still_has_what_sending_uses(loop, broker):
         assert callable(connection._client._client._sock_close)
         assert isinstance(connection._client._connected, asyncio.Future)
         assert isinstance(connection._client._disconnected, asyncio.Future)
+        assert callable(connection._client._client.on_disconnect)
 
     in_loop(loop, broker.address, body)
