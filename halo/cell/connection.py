@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import aiomqtt
@@ -36,6 +36,8 @@ _OLDER: set[tuple[str, int]] = set()
 """Host and port of brokers that this process has had to speak MQTT 3.1.1 to: some say nothing to MQTT 5 for ever."""
 _LARGEST_PACKET = 2 * MAX_DOCUMENT
 """Bytes. An MQTT 5 broker keeps from us what is larger; of MQTT 3.1.1 paho would take in 256 MiB first."""
+_STANDING: dict[object, Address] = {}
+"""Of this process, of any of its threads: one entry for each connection."""
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED = 128  # codes of SUBACK and PUBACK from here on
 _LOGGER = logging.getLogger("halo.mqtt")
@@ -120,9 +122,9 @@ class Connection:
                     continue
                 elif not self._stood and (loop.time() + delay > give_up or is_final(error)):
                     raise (
-                        error if isinstance(error, BrokerError) else BrokerError(explain(self.address, error))
+                        error if isinstance(error, BrokerError) else BrokerError(explain_entry(self.address, error))
                     ) from None
-                elif is_final(error) and told != (told := explain(self.address, error)):
+                elif is_final(error) and told != (told := explain_entry(self.address, error)):
                     self._log(f"{told} Trying again all the same")
             finally:
                 self._client = None
@@ -216,8 +218,9 @@ class Connection:
             self._log(f"connected to the broker at {self.address} again")
         self._stood = True
         self._up.set()
-        async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
-            pass
+        with standing(self.address):
+            async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
+                pass
 
     async def _knock(self) -> None:
         """See whether anything listens, and shake hands where there is TLS: what the connecting thread of paho does
@@ -287,6 +290,22 @@ class Connection:
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
+
+
+@contextlib.contextmanager
+def standing(address: Address) -> Iterator[None]:
+    """Of each connection to a broker, while it stands: who cannot make another one is told of them."""
+    token = object()
+    _STANDING[token] = address
+    try:
+        yield
+    finally:
+        del _STANDING[token]
+
+
+def explain_entry(address: Address, error: BaseException) -> str:
+    """What a user is told when a connection cannot be made."""
+    return explain(address, error, list(_STANDING.values()).count(address))
 
 
 def _noticing(client: aiomqtt.Client, inner: Any) -> Callable[..., None]:

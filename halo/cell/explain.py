@@ -15,6 +15,8 @@ from halo.errors import BrokerError
 _PASSWORD, _AUTHORISED = (4, 134), (5, 135)  # CONNACK codes of MQTT 3.1.1 and 5
 _SWITCHED_OFF = {154: ("retained messages", "retain_available true"), 155: ("QoS 1", "max_qos 2")}
 _CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
+_QUOTA = 151  # of MQTT 5: no more connections, or messages
+_LIMIT = "is there a limit (mosquitto: 'max_connections'; or a firewall's)?"
 _WANTS_CERTIFICATE = "alert certificate required"
 _NO_CERTIFICATE = (
     "HALO has none to show: let the broker ask for user and password instead (mosquitto: 'require_certificate false' "
@@ -88,8 +90,8 @@ def _plain(text: str) -> str:
     return re.sub(r"^\[[^]]*\] |\(_ssl.*\)$", "", text)
 
 
-def explain(address: Address, error: BaseException) -> str:
-    """The whole paragraph."""
+def explain(address: Address, error: BaseException, others: int = 0) -> str:
+    """The whole paragraph; `others` is how many connections of this process to that broker stand."""
     if isinstance(error, BrokerError):
         return str(error)
     if (code := code_of(error)) in _PASSWORD + _AUTHORISED:
@@ -107,15 +109,21 @@ def explain(address: Address, error: BaseException) -> str:
     why = reason(error)
     if _WANTS_CERTIFICATE in why:
         return f"The broker at {address} asks for a client certificate. {_NO_CERTIFICATE}"
+    if (others and isinstance(error, OSError)) or code == _QUOTA:
+        stand = f", and {others} stand" if others else ""
+        return (
+            f"The broker at {address} does not let in all connections of this device: {why}{stand}. Each device needs "
+            f"nine: {_LIMIT}"
+        )
     if address.tls and (isinstance(error, BrokenOff) or _unanswered(error, why) or "alert" in why):
         return (
             f"The broker at {address} speaks TLS, but does not answer as an MQTT broker then: {why}. Does it ask for a "
-            f"client certificate (mosquitto: 'require_certificate true')? {_NO_CERTIFICATE}"
+            f"client certificate (mosquitto: 'require_certificate true')? {_NO_CERTIFICATE}{_or_limit(why)}"
         )
     if _breaks_off(error, why):
         return (
             f"The broker at {address} takes the connection, but does not answer as an MQTT broker "
-            f"{'with' if address.tls else 'without'} TLS: {why}. {_other_scheme(address)}"
+            f"{'with' if address.tls else 'without'} TLS: {why}. {_other_scheme(address)}{_or_limit(why)}"
         )
     return (
         f"Cannot reach the MQTT broker at {address}: {why}. Check host and port, and that the "
@@ -146,3 +154,8 @@ def _other_scheme(address: Address) -> str:
     if address.tls:
         return "Is it a port for TLS (mosquitto: 'certfile' and 'keyfile' below 'listener')? If not, write mqtt://."
     return "Is it a port for TLS? Then write mqtts://. Does a broker listen there at all?"
+
+
+def _or_limit(why: str) -> str:
+    """What else may be the reason where a connection was closed."""
+    return f" Or {_LIMIT} Each device needs nine connections." if "closed" in why or "reset" in why else ""

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import NoReturn, cast
 
 from halo.cell.address import Address
-from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S
-from halo.cell.explain import BrokenOff, Denied, explain, is_final, reason
+from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S, explain_entry, standing
+from halo.cell.explain import BrokenOff, Denied, is_final, reason
 from halo.errors import BrokerError
 from halo.exchange import codec
 
@@ -77,7 +77,7 @@ class Lane:
                 await self._one_life()
             except (OSError, Denied) as error:  # TimeoutError is one, too
                 if not (lived or self._up.is_set()) and (loop.time() + delay > give_up or is_final(error)):
-                    raise BrokerError(explain(self._address, error)) from None
+                    raise BrokerError(explain_entry(self._address, error)) from None
             finally:
                 lived, delay = lived or self._up.is_set(), BACK_OFF_S[0] if self._up.is_set() else delay
                 self._wire = None
@@ -127,7 +127,8 @@ class Lane:
             await self._enter(wire)
             self._wire = wire
             self._up.set()
-            await wire.stay(_KEEPALIVE_S)
+            with standing(self._address):
+                await wire.stay(_KEEPALIVE_S)
         finally:
             wire.close()
 

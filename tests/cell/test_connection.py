@@ -12,13 +12,17 @@ import subprocess
 import aiomqtt
 import pytest
 from cell_helpers import HANG_S, eventually, listens, publish, restart
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from halo.cell import broker as module
 from halo.cell import connection as connection_module
 from halo.cell.address import Address
 from halo.cell.connection import Connection
+from halo.cell.explain import explain
 from halo.cell.view import running
 from halo.errors import BrokerError
+from halo.exchange.lane import Lane
 
 
 def in_loop(loop, address, body, **options):
@@ -207,6 +211,52 @@ def test_a_broker_without_what_halo_needs_is_told_after_one_attempt(loop, run_br
     with run_broker(setting), pytest.raises(BrokerError, match=wanted):
         in_loop(loop, Address("127.0.0.1", run_broker.port), None, will_clears="halo/x")
     assert len(attempts) == 1
+
+
+LET_IN = "does not let in all connections of this device: .*, and 5 stand. Each device needs nine"
+
+
+@pytest.mark.parametrize("mine, wanted", [(True, LET_IN), (False, "without TLS: .* Each device needs nine")])
+@pytest.mark.parametrize("kind", ["control", "lane"])
+def test_a_limit_of_connections_is_told(loop, kind, mine, wanted):
+    """Of a broker with five connections, of this process or of others."""
+    writers = []
+
+    async def serve(reader, writer):
+        if len(writers) == 5:
+            writer.close()
+            return
+        writers.append(writer)
+        while data := await reader.read(100):
+            writer.write(b"\x20\x02\0\0" if data[0] == 0x10 else b"\xd0\0")
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(5):
+                if mine:
+                    lane = Lane(address, f"lane-{number}", number, print)
+                    await stack.enter_async_context(running(lane.run()))
+                    await lane.wait_up()
+                else:
+                    _, writer = await asyncio.open_connection(address.host, address.port)
+                    stack.callback(writer.close)
+            if kind == "control":
+                await Connection(address, "test", print, patience_s=0).run()
+            else:
+                await Lane(address, "test", 5, print, patience_s=0).run()
+
+    with pytest.raises(BrokerError, match=wanted) as caught:
+        loop.run(work(), HANG_S)
+    assert "is there a limit (mosquitto: 'max_connections'; or a firewall's)?" in str(caught.value)
+    assert not connection_module._STANDING
+
+
+def test_a_quota_is_told_as_a_limit():
+    error = aiomqtt.MqttCodeError(ReasonCode(PacketTypes.CONNACK, "Quota exceeded"))
+    text = explain(Address("pi1", 1883), error)
+    assert "all connections of this device: Quota exceeded. Each device needs nine: is there a limit" in text
 
 
 def test_a_login_that_is_asked_for_later_is_told_once_and_tried_again(loop, run_broker):
