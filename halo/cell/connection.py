@@ -82,6 +82,8 @@ class Connection:
         self._tls = ssl.create_default_context() if address.tls else None
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
+        self._let_in = False
+        """A broker has taken our version of MQTT."""
         self._stood = False
         self._publishing = asyncio.Lock()
         self._denied = False
@@ -118,7 +120,7 @@ class Connection:
                 if self._up.is_set():
                     self._log(f"lost the broker at {self.address} ({reason(error)}); trying to reconnect")
                     delay, told = BACK_OFF_S[0], ""
-                elif not self.lives and self._try_other_version(error):
+                elif not self._let_in and self._try_other_version(error):
                     continue
                 elif not self._stood and (loop.time() + delay > give_up or is_final(error)):
                     raise (
@@ -206,12 +208,14 @@ class Connection:
             _take_note(client._connected, client._disconnected)
 
     async def _use(self, client: aiomqtt.Client) -> None:
-        if self._topics:
-            self._check(await client.subscribe(list(self._topics.items())), list(self._topics))
-        self._client = client
-        self.lives += 1
+        self._let_in = True
         if self._version is aiomqtt.ProtocolVersion.V311:
             _OLDER.add(self._place)
+        if self._topics:
+            codes = await _while_it_stands(client, client.subscribe(list(self._topics.items())))
+            self._check(codes, list(self._topics))
+        self._client = client
+        self.lives += 1
         if self._on_up is not None:
             await self._on_up()
         if self.lives > 1:
@@ -279,14 +283,17 @@ class Connection:
     def _try_other_version(self, error: Exception) -> bool:
         """Fall back to MQTT 3.1.1 at once where the broker says or seems to say that it has no MQTT 5.
 
-        Where that fails, too, the next attempt is with MQTT 5 again.
+        Where that fails, too, the next attempt is with MQTT 5 again, but for a broker that is remembered and only
+        says nothing.
         """
+        refused = code_of(error) in _NO_SUCH_VERSION or isinstance(error, BrokenOff)
         if self._version is aiomqtt.ProtocolVersion.V311:
-            _OLDER.discard(self._place)
-            self._version = _NEWEST
+            if refused or self._place not in _OLDER:
+                _OLDER.discard(self._place)
+                self._version = _NEWEST
             return False
         unanswered = isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out"
-        if code_of(error) not in _NO_SUCH_VERSION and not unanswered and not isinstance(error, BrokenOff):
+        if not refused and not unanswered:
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
@@ -317,6 +324,18 @@ def _noticing(client: aiomqtt.Client, inner: Any) -> Callable[..., None]:
         inner(*arguments)
 
     return on_disconnect
+
+
+async def _while_it_stands(client: aiomqtt.Client, work: Awaitable[Any]) -> Any:
+    """The result of what waits for the broker; aiomqtt goes on to wait where the connection ends meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task, client._disconnected), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise BrokenOff("it has closed the connection")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _limits() -> Properties:

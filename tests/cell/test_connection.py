@@ -304,6 +304,34 @@ def test_a_host_that_closes_the_connection_is_not_waited_for(loop):
     loop.run(work(), HANG_S)
 
 
+def test_a_broker_that_closes_the_connection_once_it_has_let_us_in_is_tried_again_in_the_same_version(loop):
+    """As amqtt does to who connects while others subscribe."""
+    versions = []
+
+    async def serve(reader, writer):
+        data = await reader.read(200)
+        if not data:
+            return  # we have knocked
+        versions.append(data[8])
+        writer.write(b"\x20\x03\0\0\0")
+        subscription = await reader.read(200)
+        if len(versions) == 2:
+            writer.write(b"\x90\x04" + subscription[2:4] + b"\0\0")
+            await reader.read(200)
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        connection = Connection(address, "test", print, topics={"halo/x": 1})
+        async with running(connection.run()):
+            await connection.wait_up()
+        server.close()
+
+    loop.run(work(), HANG_S)
+    assert versions == [5, 5]
+
+
 def test_the_client_library_still_has_what_sending_uses(loop, broker):
     """We reach through aiomqtt to paho: the private names are watched here."""
 
