@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import aiomqtt
@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from halo.cell.address import Address
-from halo.cell.explain import Denied, code_of, explain, is_final, reason
+from halo.cell.explain import BrokenOff, Denied, code_of, explain, is_final, reason
 from halo.cell.messages import MAX_DOCUMENT
 from halo.errors import BrokerError
 
@@ -32,8 +32,12 @@ BACK_OFF_S = (0.1, 5.0)
 RETURNS_S = 5.0
 """What we publish, and read, comes back within this time, also where packets are lost."""
 _NEWEST = aiomqtt.ProtocolVersion.V5
+_OLDER: set[tuple[str, int]] = set()
+"""Host and port of brokers that this process has had to speak MQTT 3.1.1 to: some say nothing to MQTT 5 for ever."""
 _LARGEST_PACKET = 2 * MAX_DOCUMENT
 """Bytes. An MQTT 5 broker keeps from us what is larger; of MQTT 3.1.1 paho would take in 256 MiB first."""
+_STANDING: dict[object, Address] = {}
+"""Of this process, of any of its threads: one entry for each connection."""
 _NO_SUCH_VERSION = (1, 132)  # CONNACK codes of MQTT 3.1.1 and 5
 _REFUSED = 128  # codes of SUBACK and PUBACK from here on
 _LOGGER = logging.getLogger("halo.mqtt")
@@ -73,10 +77,13 @@ class Connection:
         self._keepalive_s = keepalive_s
         self._patience_s = patience_s
         self._log = log
+        self._place = address.host, address.port
         self._version = _NEWEST
         self._tls = ssl.create_default_context() if address.tls else None
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
+        self._let_in = False
+        """A broker has taken our version of MQTT."""
         self._stood = False
         self._publishing = asyncio.Lock()
         self._denied = False
@@ -102,6 +109,8 @@ class Connection:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience_s
         delay, told = BACK_OFF_S[0], ""
+        if self._place in _OLDER:
+            self._version = aiomqtt.ProtocolVersion.V311
         while True:
             try:
                 await self._one_life()
@@ -111,13 +120,13 @@ class Connection:
                 if self._up.is_set():
                     self._log(f"lost the broker at {self.address} ({reason(error)}); trying to reconnect")
                     delay, told = BACK_OFF_S[0], ""
-                elif self._try_older_version(error):
+                elif not self._let_in and self._try_other_version(error):
                     continue
                 elif not self._stood and (loop.time() + delay > give_up or is_final(error)):
                     raise (
-                        error if isinstance(error, BrokerError) else BrokerError(explain(self.address, error))
+                        error if isinstance(error, BrokerError) else BrokerError(explain_entry(self.address, error))
                     ) from None
-                elif is_final(error) and told != (told := explain(self.address, error)):
+                elif is_final(error) and told != (told := explain_entry(self.address, error)):
                     self._log(f"{told} Trying again all the same")
             finally:
                 self._client = None
@@ -199,8 +208,12 @@ class Connection:
             _take_note(client._connected, client._disconnected)
 
     async def _use(self, client: aiomqtt.Client) -> None:
+        self._let_in = True
+        if self._version is aiomqtt.ProtocolVersion.V311:
+            _OLDER.add(self._place)
         if self._topics:
-            self._check(await client.subscribe(list(self._topics.items())), list(self._topics))
+            codes = await _while_it_stands(client, client.subscribe(list(self._topics.items())))
+            self._check(codes, list(self._topics))
         self._client = client
         self.lives += 1
         if self._on_up is not None:
@@ -209,8 +222,9 @@ class Connection:
             self._log(f"connected to the broker at {self.address} again")
         self._stood = True
         self._up.set()
-        async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
-            pass
+        with standing(self.address):
+            async for _ in client.messages:  # none comes this way (see _queue); it ends with the connection
+                pass
 
     async def _knock(self) -> None:
         """See whether anything listens, and shake hands where there is TLS: what the connecting thread of paho does
@@ -241,6 +255,7 @@ class Connection:
         )
         client.pending_calls_threshold = 10_000  # it is only the level of a warning
         client._client.on_publish = self._listening(client._client.on_publish)
+        client._client.on_disconnect = _noticing(client, client._client.on_disconnect)
         return client
 
     def _check(self, codes: Iterable[Any], topics: list[str]) -> None:
@@ -265,15 +280,62 @@ class Connection:
             self.dropped += 1
             self._log(f"a message on {message.topic.value} could not be handled: {error!r}")
 
-    def _try_older_version(self, error: Exception) -> bool:
-        """Fall back to MQTT 3.1.1, once, where the broker says or seems to say that it has no MQTT 5."""
-        if self.lives or self._version is aiomqtt.ProtocolVersion.V311:
+    def _try_other_version(self, error: Exception) -> bool:
+        """Fall back to MQTT 3.1.1 at once where the broker says or seems to say that it has no MQTT 5.
+
+        Where that fails, too, the next attempt is with MQTT 5 again, but for a broker that is remembered and only
+        says nothing.
+        """
+        refused = code_of(error) in _NO_SUCH_VERSION or isinstance(error, BrokenOff)
+        if self._version is aiomqtt.ProtocolVersion.V311:
+            if refused or self._place not in _OLDER:
+                _OLDER.discard(self._place)
+                self._version = _NEWEST
             return False
         unanswered = isinstance(error, aiomqtt.MqttError) and str(error) == "Operation timed out"
-        if code_of(error) not in _NO_SUCH_VERSION and not unanswered:
+        if not refused and not unanswered:
             return False
         self._version = aiomqtt.ProtocolVersion.V311
         return True
+
+
+@contextlib.contextmanager
+def standing(address: Address) -> Iterator[None]:
+    """Of each connection to a broker, while it stands: who cannot make another one is told of them."""
+    token = object()
+    _STANDING[token] = address
+    try:
+        yield
+    finally:
+        del _STANDING[token]
+
+
+def explain_entry(address: Address, error: BaseException) -> str:
+    """What a user is told when a connection cannot be made."""
+    return explain(address, error, list(_STANDING.values()).count(address))
+
+
+def _noticing(client: aiomqtt.Client, inner: Any) -> Callable[..., None]:
+    """aiomqtt goes on to wait for an answer where the connection ends before there is one."""
+
+    def on_disconnect(*arguments: Any) -> None:
+        if not client._connected.done():
+            client._connected.set_exception(BrokenOff("it has closed the connection"))
+        inner(*arguments)
+
+    return on_disconnect
+
+
+async def _while_it_stands(client: aiomqtt.Client, work: Awaitable[Any]) -> Any:
+    """The result of what waits for the broker; aiomqtt goes on to wait where the connection ends meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task, client._disconnected), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise BrokenOff("it has closed the connection")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _limits() -> Properties:

@@ -13,7 +13,15 @@ from halo.cell.address import Address
 from halo.errors import BrokerError
 
 _PASSWORD, _AUTHORISED = (4, 134), (5, 135)  # CONNACK codes of MQTT 3.1.1 and 5
+_SWITCHED_OFF = {154: ("retained messages", "retain_available true"), 155: ("QoS 1", "max_qos 2")}
 _CLOSED = (7, 16, 128, 141)  # paho's words for a connection that has ended or says nothing, in MQTT 3.1.1 and 5
+_QUOTA = 151  # of MQTT 5: no more connections, or messages
+_LIMIT = "is there a limit (mosquitto: 'max_connections'; or a firewall's)?"
+_WANTS_CERTIFICATE = "alert certificate required"
+_NO_CERTIFICATE = (
+    "HALO has none to show: let the broker ask for user and password instead (mosquitto: 'require_certificate false' "
+    "and a 'password_file'; docs/broker.md has all of it)."
+)
 _UNVERIFIED = re.compile(r"certificate verify failed: (.*?)(?: \(_ssl|$)")
 # OpenSSL's words for why, and what to try.
 _CERTIFICATES = (
@@ -23,6 +31,10 @@ _CERTIFICATES = (
     ("", "Let this device trust the authority that signed it: copy its ca.crt here, as docs/broker.md tells"),
 )
 _BROKEN_OFF = ("wrong version number", "record layer", "unexpected eof", "end of file", "reset by peer", "closed")
+
+
+class BrokenOff(ConnectionError):
+    """Something took the connection, with TLS where there is any, and has ended it or said nothing to our CONNECT."""
 
 
 class Denied(BrokerError):
@@ -47,8 +59,9 @@ def is_final(error: BaseException) -> bool:
     """Whether trying again is of no use."""
     return (
         isinstance(error, Denied)
-        or code_of(error) in _PASSWORD + _AUTHORISED
+        or code_of(error) in (*_PASSWORD, *_AUTHORISED, *_SWITCHED_OFF)
         or _UNVERIFIED.search(str(error)) is not None
+        or _WANTS_CERTIFICATE in reason(error)
     )
 
 
@@ -64,6 +77,8 @@ def reason(error: BaseException) -> str:
         return "it does not answer, or has closed the connection"
     if isinstance(error, ssl.SSLError):
         return _plain(error.reason or str(error)).lower().replace("_", " ")
+    if isinstance(error, ConnectionResetError) and not error.args:  # asyncio's, while TLS shakes hands
+        return "the connection was closed"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     if isinstance(error, OSError) and error.strerror:
@@ -75,21 +90,40 @@ def _plain(text: str) -> str:
     return re.sub(r"^\[[^]]*\] |\(_ssl.*\)$", "", text)
 
 
-def explain(address: Address, error: BaseException) -> str:
-    """The whole paragraph."""
+def explain(address: Address, error: BaseException, others: int = 0) -> str:
+    """The whole paragraph; `others` is how many connections of this process to that broker stand."""
     if isinstance(error, BrokerError):
         return str(error)
     if (code := code_of(error)) in _PASSWORD + _AUTHORISED:
         return _login(address, "user or password is wrong" if code in _PASSWORD else "not authorised")
+    if code in _SWITCHED_OFF:
+        what, setting = _SWITCHED_OFF[code]
+        return (
+            f"The broker at {address} has {what} switched off, which HALO needs. Switch it on (mosquitto: {setting!r} "
+            "in its configuration), or use another broker."
+        )
     if (found := _UNVERIFIED.search(str(error))) is not None:
         why = found[1].rstrip(". ")
         advice = next(advice for words, advice in _CERTIFICATES if words in why)
         return f"The certificate of the broker at {address} is not accepted: {why}. {advice}."
     why = reason(error)
+    if _WANTS_CERTIFICATE in why:
+        return f"The broker at {address} asks for a client certificate. {_NO_CERTIFICATE}"
+    if (others and isinstance(error, OSError)) or code == _QUOTA:
+        stand = f", and {others} stand" if others else ""
+        return (
+            f"The broker at {address} does not let in all connections of this device: {why}{stand}. Each device needs "
+            f"nine: {_LIMIT}"
+        )
+    if address.tls and (isinstance(error, BrokenOff) or _unanswered(error, why) or "alert" in why):
+        return (
+            f"The broker at {address} speaks TLS, but does not answer as an MQTT broker then: {why}. Does it ask for a "
+            f"client certificate (mosquitto: 'require_certificate true')? {_NO_CERTIFICATE}{_or_limit(why)}"
+        )
     if _breaks_off(error, why):
         return (
             f"The broker at {address} takes the connection, but does not answer as an MQTT broker "
-            f"{'with' if address.tls else 'without'} TLS: {why}. {_other_scheme(address)}"
+            f"{'with' if address.tls else 'without'} TLS: {why}. {_other_scheme(address)}{_or_limit(why)}"
         )
     return (
         f"Cannot reach the MQTT broker at {address}: {why}. Check host and port, and that the "
@@ -106,13 +140,22 @@ def _login(address: Address, why: str) -> str:
 
 def _breaks_off(error: BaseException, why: str) -> bool:
     """Whether something is there that ends the conversation, or says nothing MQTT has words for."""
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, (ssl.SSLError, BrokenOff, asyncio.IncompleteReadError)):
         return True
-    unanswered = isinstance(error, aiomqtt.MqttError) and why == "no answer"  # something listens: we have knocked
-    return unanswered or isinstance(error, asyncio.IncompleteReadError) or any(w in why.lower() for w in _BROKEN_OFF)
+    return _unanswered(error, why) or any(words in why.lower() for words in _BROKEN_OFF)
+
+
+def _unanswered(error: BaseException, why: str) -> bool:
+    """Whether something listens (we have knocked), and says nothing."""
+    return isinstance(error, aiomqtt.MqttError) and why == "no answer"
 
 
 def _other_scheme(address: Address) -> str:
     if address.tls:
         return "Is it a port for TLS (mosquitto: 'certfile' and 'keyfile' below 'listener')? If not, write mqtt://."
     return "Is it a port for TLS? Then write mqtts://. Does a broker listen there at all?"
+
+
+def _or_limit(why: str) -> str:
+    """What else may be the reason where a connection was closed."""
+    return f" Or {_LIMIT} Each device needs nine connections." if "closed" in why or "reset" in why else ""

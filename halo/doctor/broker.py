@@ -29,6 +29,8 @@ _VERSION = "$SYS/broker/version"
 _VERSION_S = 0.3
 _PAYLOAD = 2176
 """Bytes of a request: 2048 values as Q8_0 blocks."""
+_LONG = 65_536
+"""Bytes of the longest message where not all workers are reached by datagrams, but for models with very long rows."""
 _SYNCS = 44
 """Of a token of TinyLlama: two a layer."""
 _SLOW_MS = 10.0
@@ -51,6 +53,8 @@ class BrokerFigures:
     gaps_ms: list[float] = field(default_factory=list)
     """Between the arrivals of two small messages that were published in a row."""
     delivers: bool = True
+    delivers_long: bool | None = None
+    """Whether the longest message comes back; None where that was not tried."""
     ip: str | None = None
 
     @property
@@ -69,7 +73,7 @@ class _Ear:
         self.came = asyncio.Event()
 
     def hear(self, topic: str, payload: bytes, retained: bool) -> None:
-        if topic == self.topic:
+        if topic == self.topic and payload:  # what is empty is our will
             self.times.append(time.perf_counter())
             self.came.set()
         elif topic == _VERSION:
@@ -88,12 +92,13 @@ class _Ear:
 async def measure(address: Address, topics: Topics) -> BrokerFigures:
     """Connect twice, as a hub and a worker would, and measure between them; BrokerError when that fails.
 
-    Takes some 3 seconds at worst, once connected.
+    Takes some 5 seconds at worst, once connected.
     """
     figures = BrokerFigures(address, await is_loopback(address))
     identity = secrets.token_hex(6)
     ear = _Ear(topics.doctor(identity))
-    mouth = Connection(address, f"halo-doctor-{identity}-out", lambda *message: None)
+    # With a will as theirs, which tells whether the broker takes retained messages at QoS 1.
+    mouth = Connection(address, f"halo-doctor-{identity}-out", lambda *message: None, will_clears=ear.topic)
     ears = Connection(address, f"halo-doctor-{identity}-in", ear.hear, topics={ear.topic: 0})
     async with running(mouth.run(), ears.run()):
         await mouth.wait_up()
@@ -107,6 +112,7 @@ async def measure(address: Address, topics: Topics) -> BrokerFigures:
         try:
             await _round_trips(mouth, ear, figures)
             await _gaps(mouth, ears, ear, figures)
+            await _long(mouth, ears, ear, figures)
         except TimeoutError:
             if mouth.dropped or mouth.lives + ears.lives > 2 or not ears.is_up:
                 raise BrokerError(f"The broker at {address} was lost while it was examined.") from None
@@ -135,13 +141,26 @@ async def _gaps(mouth: Connection, ears: Connection, ear: _Ear, figures: BrokerF
         figures.gaps_ms.append(1000 * (second - first))
 
 
+async def _long(mouth: Connection, ears: Connection, ear: _Ear, figures: BrokerFigures) -> None:
+    """Comes last: a broker may end the connection over it."""
+    mouth.send(ear.topic, bytes(_LONG))
+    try:
+        await ear.next(1)
+    except TimeoutError:
+        if not ears.is_up or ears.lives > 1:
+            raise
+        figures.delivers_long = False
+    else:
+        figures.delivers_long = True
+
+
 async def examine_broker(address: Address, topics: Topics) -> tuple[list[Finding], BrokerFigures | None]:
     """All findings about a broker; the figures are None when it cannot be reached."""
     try:
         figures = await measure(address, topics)
     except BrokerError as error:
         return [unreachable(address, error)], None
-    checks: tuple[Callable[[BrokerFigures], Finding], ...] = (round_trip, nagle, security)
+    checks: tuple[Callable[[BrokerFigures], Finding], ...] = (round_trip, nagle, length, security)
     return [check(figures) for check in checks], figures
 
 
@@ -166,7 +185,8 @@ def round_trip(figures: BrokerFigures) -> Finding:
     if not figures.delivers:
         return bad(
             f"{where} accepts messages, and delivers none of them",
-            "it refuses this user the topics below halo/, as an access list does",
+            "it refuses this user the topics below halo/, as an access list does (or messages so long: mosquitto with "
+            f"a message_size_limit below {_PAYLOAD})",
             f"# on {figures.place}, in the access list (acl_file) of the broker:",
             "printf 'user NAME\\ntopic readwrite halo/#\\n' | sudo tee -a /etc/mosquitto/halo.acl",
             "sudo systemctl restart mosquitto",
@@ -215,6 +235,31 @@ def _without_nagle(figures: BrokerFigures) -> tuple[str, ...]:
     return (
         f"# on {figures.place} (mosquitto):",
         "echo 'set_tcp_nodelay true' | sudo tee -a /etc/mosquitto/conf.d/halo.conf",
+        "sudo systemctl restart mosquitto",
+    )
+
+
+@named("broker-length")
+def length(figures: BrokerFigures) -> Finding:
+    """Whether the broker takes messages as long as HALO's."""
+    if figures.delivers_long is None:
+        raise Unreadable("no messages came back, so no long one was tried")
+    if figures.delivers_long:
+        return ok(f"a message of {_LONG} bytes comes back")
+    return bad(
+        f"a message of {_LONG} bytes does not come back within {_LIMIT_S:.0f} s",
+        "a broker drops what is longer than its limit, and tells nobody: over MQTT the long messages of a prompt are "
+        "lost, and the hub waits for their answers",
+        *_without_limit(figures),
+    )
+
+
+def _without_limit(figures: BrokerFigures) -> tuple[str, ...]:
+    if figures.kind and "mosquitto" not in figures.kind:
+        return (f"# {figures.kind}: look for the largest packet or message among its settings: 1 MiB is good",)
+    return (
+        f"# on {figures.place} (mosquitto): set these to 1048576, or take them out",
+        "grep -rnE 'message_size_limit|max_packet_size' /etc/mosquitto/",
         "sudo systemctl restart mosquitto",
     )
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import NoReturn, cast
 
 from halo.cell.address import Address
-from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S
-from halo.cell.explain import Denied, explain, is_final
+from halo.cell.connection import BACK_OFF_S, FIRST_ATTEMPTS_S, explain_entry, standing
+from halo.cell.explain import BrokenOff, Denied, is_final, reason
 from halo.errors import BrokerError
 from halo.exchange import codec
 
@@ -77,7 +77,7 @@ class Lane:
                 await self._one_life()
             except (OSError, Denied) as error:  # TimeoutError is one, too
                 if not (lived or self._up.is_set()) and (loop.time() + delay > give_up or is_final(error)):
-                    raise BrokerError(explain(self._address, error)) from None
+                    raise BrokerError(explain_entry(self._address, error)) from None
             finally:
                 lived, delay = lived or self._up.is_set(), BACK_OFF_S[0] if self._up.is_set() else delay
                 self._wire = None
@@ -124,6 +124,16 @@ class Lane:
                 ssl=self._tls,
             )
         try:
+            await self._enter(wire)
+            self._wire = wire
+            self._up.set()
+            with standing(self._address):
+                await wire.stay(_KEEPALIVE_S)
+        finally:
+            wire.close()
+
+    async def _enter(self, wire: _Wire) -> None:
+        try:
             async with asyncio.timeout(_ANSWER_S):
                 wire.write(codec.connect(self._client_id, self._address, _KEEPALIVE_S))
                 code = (await wire.answer(codec.CONNACK))[1:2]
@@ -133,11 +143,10 @@ class Lane:
                     wire.write(codec.subscribe(self._topics, 1))
                     if codec.REFUSED in (await wire.answer(codec.SUBACK))[2:]:
                         raise Denied(self._address, f"it refuses to show us {min(self._topics)}")
-            self._wire = wire
-            self._up.set()
-            await wire.stay(_KEEPALIVE_S)
-        finally:
-            wire.close()
+        except LoginRefused:
+            raise
+        except OSError as error:
+            raise BrokenOff(reason(error)) from error
 
 
 class _Wire(asyncio.Protocol):
@@ -177,7 +186,7 @@ class _Wire(asyncio.Protocol):
                 self._answer.set_result(payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended(exc or ConnectionResetError("the broker has closed the connection"))
+        self._ended(exc or ConnectionResetError("it has closed the connection"))
 
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():  # asyncio complains of each write after

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cell_helpers import FAKE_WORKER, HERE, Proxy, Remembering
 from fake_native import NATIVE, Model
 
-from halo.cell import Cell
+from halo.cell import Cell, connection
 from halo.cell.broker import Amqtt, Mosquitto, find_mosquitto
 from halo.cell.connection import Connection
 from halo.cell.loop import LoopThread
@@ -29,6 +29,12 @@ def loop():
     thread = LoopThread("test")
     yield thread
     thread.close()
+
+
+@pytest.fixture(autouse=True)
+def no_broker_known(monkeypatch):
+    """A port may be given again, to a broker of another kind than a test before has found there."""
+    monkeypatch.setattr(connection, "_OLDER", set())
 
 
 @pytest.fixture(params=["mosquitto"])

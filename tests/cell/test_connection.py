@@ -12,13 +12,17 @@ import subprocess
 import aiomqtt
 import pytest
 from cell_helpers import HANG_S, eventually, listens, publish, restart
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from halo.cell import broker as module
 from halo.cell import connection as connection_module
 from halo.cell.address import Address
 from halo.cell.connection import Connection
+from halo.cell.explain import explain
 from halo.cell.view import running
 from halo.errors import BrokerError
+from halo.exchange.lane import Lane
 
 
 def in_loop(loop, address, body, **options):
@@ -47,28 +51,48 @@ def test_it_speaks_the_newest_version_that_the_broker_has(loop, broker, version)
     in_loop(loop, broker.address, body)
 
 
-@pytest.mark.parametrize("refusal", [b"\x20\x03\0\x84\0", b"\x20\x02\0\x01"], ids=["by MQTT 5", "by MQTT 3.1.1"])
-def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(loop, refusal):
-    versions = []
+def versions_tried(loop, *takes):
+    """Connect anew to a broker for each of `takes`: a version of MQTT, and how the broker refuses the other one."""
+    versions, now = [], []
 
     async def serve(reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            connect = await reader.readexactly(9)
-            versions.append(connect[8])
-            writer.write(refusal if connect[8] == 5 else b"\x20\x02\0\0")
-            if connect[8] == 4:
+            version = (await reader.readexactly(9))[8]
+            versions.append(version)
+            taken, refusal = now
+            welcome = b"\x20\x03\0\0\0" if version == 5 else b"\x20\x02\0\0"
+            writer.write(welcome if version == taken else refusal)
+            if version == taken:
                 await reader.read()
         writer.close()
 
     async def work():
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        connection = Connection(Address("127.0.0.1", server.sockets[0].getsockname()[1]), "test", print)
-        async with running(connection.run()):
-            await connection.wait_up()
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        made = [Connection(address, "test", print) for _ in takes]  # before the first is let in, as a hub makes its own
+        for connection, now[:] in zip(made, takes, strict=True):
+            async with running(connection.run()):
+                await connection.wait_up()
         server.close()
 
     loop.run(work(), HANG_S)
-    assert versions == [5, 4]
+    return versions
+
+
+BY_5, BY_3_1_1 = b"\x20\x03\0\x84\0", b"\x20\x02\0\x01"
+
+
+@pytest.mark.parametrize("refusal", [BY_5, BY_3_1_1], ids=["by MQTT 5", "by MQTT 3.1.1"])
+def test_a_broker_that_refuses_mqtt_5_is_spoken_to_in_3_1_1(loop, refusal):
+    assert versions_tried(loop, (4, refusal)) == [5, 4]
+
+
+def test_a_broker_of_mqtt_3_1_1_is_remembered(loop):
+    assert versions_tried(loop, (4, BY_5), (4, BY_5), (4, BY_5)) == [5, 4, 4, 4]
+
+
+def test_a_broker_that_takes_the_version_no_more_that_is_remembered_is_tried_with_the_other_one(loop):
+    assert versions_tried(loop, (4, BY_5), (5, BY_3_1_1), (5, BY_3_1_1)) == [5, 4, 4, 5, 5]
 
 
 def test_small_messages_are_sent_at_once(loop, broker):
@@ -148,14 +172,16 @@ def test_a_handler_that_fails_does_not_end_the_connection(loop, broker):
 
 @pytest.fixture
 def run_broker(tmp_path):
-    """Makes contexts in which a broker runs at `.port`, that lets in who has no login (`anonymous`), or nobody."""
+    """Makes contexts in which a broker runs at `.port`, that lets in who has no login (`anonymous`), or nobody; with
+    these settings more."""
     if module.find_mosquitto() is None:
         pytest.skip("mosquitto is not installed")
     port, conf = module.free_port(), tmp_path / "conf"
 
     @contextlib.contextmanager
-    def run(*, anonymous):
-        conf.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {'true' if anonymous else 'false'}\n")
+    def run(*settings, anonymous=True):
+        lines = [f"listener {port} 127.0.0.1", f"allow_anonymous {'true' if anonymous else 'false'}", *settings]
+        conf.write_text("\n".join(lines) + "\n")
         process = subprocess.Popen([module.find_mosquitto(), "-c", str(conf)], stderr=subprocess.DEVNULL)
         try:
             eventually(lambda: listens(port))
@@ -172,6 +198,65 @@ def test_a_refused_login_is_told_after_one_attempt(loop, run_broker, attempts):
     with run_broker(anonymous=False), pytest.raises(BrokerError, match="refused the login"):
         in_loop(loop, Address("127.0.0.1", run_broker.port, user="me", password="secret"), None)
     assert len(attempts) == 1
+
+
+@pytest.mark.parametrize(
+    "setting, wanted",
+    [
+        ("retain_available false", "has retained messages switched off.*'retain_available true'"),
+        ("max_qos 0", "has QoS 1 switched off.*'max_qos 2'"),
+    ],
+)
+def test_a_broker_without_what_halo_needs_is_told_after_one_attempt(loop, run_broker, attempts, setting, wanted):
+    with run_broker(setting), pytest.raises(BrokerError, match=wanted):
+        in_loop(loop, Address("127.0.0.1", run_broker.port), None, will_clears="halo/x")
+    assert len(attempts) == 1
+
+
+LET_IN = "does not let in all connections of this device: .*, and 5 stand. Each device needs nine"
+
+
+@pytest.mark.parametrize("mine, wanted", [(True, LET_IN), (False, "without TLS: .* Each device needs nine")])
+@pytest.mark.parametrize("kind", ["control", "lane"])
+def test_a_limit_of_connections_is_told(loop, kind, mine, wanted):
+    """Of a broker with five connections, of this process or of others."""
+    writers = []
+
+    async def serve(reader, writer):
+        if len(writers) == 5:
+            writer.close()
+            return
+        writers.append(writer)
+        while data := await reader.read(100):
+            writer.write(b"\x20\x02\0\0" if data[0] == 0x10 else b"\xd0\0")
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(5):
+                if mine:
+                    lane = Lane(address, f"lane-{number}", number, print)
+                    await stack.enter_async_context(running(lane.run()))
+                    await lane.wait_up()
+                else:
+                    _, writer = await asyncio.open_connection(address.host, address.port)
+                    stack.callback(writer.close)
+            if kind == "control":
+                await Connection(address, "test", print, patience_s=0).run()
+            else:
+                await Lane(address, "test", 5, print, patience_s=0).run()
+
+    with pytest.raises(BrokerError, match=wanted) as caught:
+        loop.run(work(), HANG_S)
+    assert "is there a limit (mosquitto: 'max_connections'; or a firewall's)?" in str(caught.value)
+    assert not connection_module._STANDING
+
+
+def test_a_quota_is_told_as_a_limit():
+    error = aiomqtt.MqttCodeError(ReasonCode(PacketTypes.CONNACK, "Quota exceeded"))
+    text = explain(Address("pi1", 1883), error)
+    assert "all connections of this device: Quota exceeded. Each device needs nine: is there a limit" in text
 
 
 def test_a_login_that_is_asked_for_later_is_told_once_and_tried_again(loop, run_broker):
@@ -204,6 +289,49 @@ def test_a_host_that_does_not_speak_mqtt_is_told_after_one_attempt_with_either_v
         assert len(attempts) == 2
 
 
+def test_a_host_that_closes_the_connection_is_not_waited_for(loop):
+    async def close(reader, writer):
+        await reader.read(1)
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(close, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        with pytest.raises(BrokerError, match="without TLS: it has closed the connection"):
+            await Connection(address, "test", print, patience_s=0).run()
+        server.close()
+
+    loop.run(work(), HANG_S)
+
+
+def test_a_broker_that_closes_the_connection_once_it_has_let_us_in_is_tried_again_in_the_same_version(loop):
+    """As amqtt does to who connects while others subscribe."""
+    versions = []
+
+    async def serve(reader, writer):
+        data = await reader.read(200)
+        if not data:
+            return  # we have knocked
+        versions.append(data[8])
+        writer.write(b"\x20\x03\0\0\0")
+        subscription = await reader.read(200)
+        if len(versions) == 2:
+            writer.write(b"\x90\x04" + subscription[2:4] + b"\0\0")
+            await reader.read(200)
+        writer.close()
+
+    async def work():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        connection = Connection(address, "test", print, topics={"halo/x": 1})
+        async with running(connection.run()):
+            await connection.wait_up()
+        server.close()
+
+    loop.run(work(), HANG_S)
+    assert versions == [5, 5]
+
+
 def test_the_client_library_still_has_what_sending_uses(loop, broker):
     """We reach through aiomqtt to paho: the private names are watched here."""
 
@@ -213,5 +341,6 @@ def test_the_client_library_still_has_what_sending_uses(loop, broker):
         assert callable(connection._client._client._sock_close)
         assert isinstance(connection._client._connected, asyncio.Future)
         assert isinstance(connection._client._disconnected, asyncio.Future)
+        assert callable(connection._client._client.on_disconnect)
 
     in_loop(loop, broker.address, body)

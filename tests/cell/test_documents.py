@@ -285,6 +285,9 @@ def test_topics_are_read_back_strictly():
         ("pi1:1884", "mqtt://pi1:1884", None, None),
         ("mqtt://me:p%40ss@pi1:99/", "mqtt://pi1:99", "me", "p@ss"),
         ("mqtt://[::1]:99", "mqtt://[::1]:99", None, None),
+        ("mqtt://[fe80::1%eth0]", "mqtt://[fe80::1%eth0]:1883", None, None),
+        ("mqtt://[fe80::1%25eth0]:99", "mqtt://[fe80::1%eth0]:99", None, None),  # as RFC 6874 has it
+        ("mqtt://[fe80::1%25]", "mqtt://[fe80::1%25]:1883", None, None),  # the interface with the number 25
     ],
 )
 def test_broker_urls(text, shown, user, password):
@@ -312,6 +315,9 @@ def test_any_text_is_an_address_or_a_broker_error(text):
         "me:secret/x",
         "mqtt://me:secret@",
         "mqtt://me:secret@pi1:99999",
+        "mqtt://me:secret@pi1:0",
+        "mqtt://me:secret@::1",
+        "mqtt://me:secret@[::1",
         "mqtt://pi1/topic",
         "mqtt://a b",
         "mqtt://me:secret/x@pi1",
@@ -328,3 +334,23 @@ def test_wrong_broker_urls_are_explained_without_the_password(text):
     with pytest.raises(BrokerError, match="is not the address of an MQTT broker") as caught:
         Address.parse(text)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("mqtt://pi1:70000", "its port is not between 1 and 65535"),
+        ("mqtt://me:pw@pi1:70000", "its port is not between 1 and 65535"),
+        ("mqtt://pi1:0", "its port is not between 1 and 65535"),
+        ("mqtt://pi1:port", "its port is no number"),
+        ("pi1:1:2", "its port is no number"),
+        ("::1", r"an IPv6 address stands in brackets, as in mqtt://\[::1\]:1883"),
+        ("mqtt://::1", "an IPv6 address stands in brackets"),
+        ("mqtt://me:pw@fe80::1%eth0:1883", "an IPv6 address stands in brackets"),
+        ("mqtt://[::1", "an IPv6 address stands in brackets"),
+        ("mqtt://pi1/topic", "something other than host and port follows the scheme"),
+    ],
+)
+def test_what_is_wrong_with_a_broker_url_is_said(text, why):
+    with pytest.raises(BrokerError, match=f": {why}"):
+        Address.parse(text)

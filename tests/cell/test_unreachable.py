@@ -27,6 +27,8 @@ _LISTENERS = {
     "other": "allow_anonymous true\ncertfile {other}.crt\nkeyfile {other}.key",
     "expired": "allow_anonymous true\ncertfile {expired}.crt\nkeyfile {expired}.key",
     "self": "allow_anonymous true\ncertfile {self}.crt\nkeyfile {self}.key",
+    "certificate": "allow_anonymous true\ncertfile {good}.crt\nkeyfile {good}.key\n"
+    "cafile {folder}/ca.crt\nrequire_certificate true",
     "login": "allow_anonymous false\npassword_file {folder}/passwords\nacl_file {folder}/acl",
     "nobody": "allow_anonymous true\nacl_file {folder}/acl",
     "plain": "allow_anonymous true",
@@ -101,6 +103,7 @@ WAYS = [
     ("mqtts://localhost:{other}", "is not accepted: Hostname mismatch.*It is another host's"),
     ("mqtts://localhost:{expired}", "is not accepted: certificate has expired.*Make a new one"),
     ("mqtts://localhost:{self}", r"is not accepted: self-signed certificate\. Let this device trust.*ca\.crt"),
+    ("mqtts://localhost:{certificate}", "(speaks TLS|asks for).*client certificate.*HALO has none.*password"),
     ("mqtt://halo:wrong@localhost:{login}", "refused the login .not authorised.*Check user and password"),
     ("mqtt://localhost:{login}", "refused the login .not authorised.*It asks for user and password"),
 ]

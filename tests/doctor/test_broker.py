@@ -11,7 +11,7 @@ import pytest
 from halo.cell.address import Address
 from halo.cell.broker import find_mosquitto, free_port
 from halo.cell.topics import Topics
-from halo.doctor.broker import BrokerFigures, examine_broker, nagle, round_trip, security
+from halo.doctor.broker import BrokerFigures, examine_broker, length, nagle, round_trip, security
 
 PI = Address("pi1", 1883)
 TOPICS = Topics("halo")
@@ -50,7 +50,7 @@ def test_nagle_at_a_real_broker_is_measured(start_broker, settings, status):
     assert found["broker-nagle"].status == status
     assert ("set_tcp_nodelay true" in " ".join(found["broker-nagle"].mend)) == (status == "bad")
     assert found["broker"].measured.startswith("mosquitto version ")
-    assert found["broker-security"].status == "ok"
+    assert found["broker-security"].status == found["broker-length"].status == "ok"
     assert figures.ip == "127.0.0.1"
 
 
@@ -61,6 +61,13 @@ def test_a_broker_that_is_not_there_is_the_only_finding():
     assert "Connection refused" in found["broker"].measured
 
 
+@pytest.mark.parametrize("setting, word", [("retain_available false", "retained messages"), ("max_qos 0", "QoS 1")])
+def test_a_broker_that_no_hub_or_worker_could_use_is_told(start_broker, setting, word):
+    found, figures = examined(start_broker(setting))
+    assert figures is None
+    assert found["broker"].status == "bad" and f"has {word} switched off" in found["broker"].measured
+
+
 def test_a_broker_whose_access_list_swallows_messages_is_told(start_broker, tmp_path):
     acl = tmp_path / "acl"
     acl.write_text("topic read nothing\n")
@@ -68,7 +75,14 @@ def test_a_broker_whose_access_list_swallows_messages_is_told(start_broker, tmp_
     found, figures = examined(start_broker(f"acl_file {acl}"))
     assert not figures.delivers
     assert found["broker"].status == "bad" and "delivers none" in found["broker"].measured
-    assert found["broker-nagle"].status == "unknown"
+    assert found["broker-nagle"].status == found["broker-length"].status == "unknown"
+
+
+@pytest.mark.parametrize("limit", ["message_size_limit 20000", "max_packet_size 20000"])
+def test_a_broker_that_drops_long_messages_is_told(start_broker, limit):
+    found, _ = examined(start_broker(limit))
+    assert found["broker"].status == "ok" and found["broker-length"].status == "bad"
+    assert limit.split()[0] in " ".join(found["broker-length"].mend)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +104,11 @@ def test_other_brokers_than_mosquitto_get_no_mosquitto_settings():
     assert "set_tcp_nodelay" in " ".join(nagle(BrokerFigures(PI, kind="", gaps_ms=held)).mend)
     assert nagle(BrokerFigures(PI, gaps_ms=[0.1] * 9)).status == "ok"
     assert nagle(BrokerFigures(PI, gaps_ms=[44.0])).status == "unknown"
+
+
+def test_other_brokers_than_mosquitto_are_not_looked_for_among_its_files():
+    assert "EMQX 5" in length(BrokerFigures(PI, kind="EMQX 5", delivers_long=False)).mend[0]
+    assert "/etc/mosquitto" not in " ".join(length(BrokerFigures(PI, kind="EMQX 5", delivers_long=False)).mend)
 
 
 @pytest.mark.parametrize(
