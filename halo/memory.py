@@ -27,8 +27,9 @@ def total(root: Path = ROOT) -> int:
 
 def free(root: Path = ROOT) -> int:
     """Bytes that can be used without swapping; `total` where the system does not tell."""
-    available = meminfo(root).get("MemAvailable", total(root))
-    return min([available, *(max(most - used, 0) for most, used in _groups(root))])
+    available = meminfo(root).get("MemAvailable")
+    left = [max(most - used, 0) for most, used in _groups(root)]
+    return min([total(root) if available is None else available, *left])
 
 
 def _groups(root: Path) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -54,32 +55,17 @@ class RoomyTokenizer(LlamaTokenizer):  # type: ignore[misc]  # llama_cpp carries
 
 def _with_stack(size: int, call: Callable[[], _T]) -> _T:
     """Call it in a thread with that many bytes of stack. Raises MemoryError where there are not as many."""
-    ends: list[tuple[bool, Any]] = []
-
-    def run() -> None:
-        try:
-            ends.append((True, call()))
-        except BaseException as error:
-            ends.append((False, error))
-
-    thread = threading.Thread(target=run, name="halo-tokenizer", daemon=True)
-    with _sizing:  # the size is the process's, for all threads that are started
-        usual = threading.stack_size(-(-size >> 20) << 20)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            raise MemoryError(f"There is no memory for the {size >> 20} MiB of stack that this text takes.") from error
-        finally:
-            threading.stack_size(usual)
-    try:
-        thread.join()
-    finally:  # also after a Ctrl-C: nobody may close what it works with
-        thread.join()
-    good, what = ends[0]
-    if not good:
-        raise what
-    found: _T = what
-    return found
+    with ThreadPoolExecutor(1, "halo-tokenizer") as thread:  # left when it is done: nobody may close what it works with
+        with _sizing:  # the size is the process's, for all threads that are started
+            usual = threading.stack_size(-(-size >> 20) << 20)
+            try:
+                future = thread.submit(call)
+            except RuntimeError as error:
+                why = f"There is no memory for the {size >> 20} MiB of stack that this text takes."
+                raise MemoryError(why) from error
+            finally:
+                threading.stack_size(usual)
+        return future.result()
 
 
 class CarefulTokenizer(LlamaTokenizer):  # type: ignore[misc]  # llama_cpp carries no types

@@ -73,7 +73,7 @@ class VocabularyLlama(Llama):  # type: ignore[misc]  # llama_cpp carries no type
     def _longest_token(self) -> int:
         """In bytes; not less than a character may have, of which an unknown one is a token, too."""
         texts = (llama_cpp.llama_vocab_get_text(self._model.vocab, i) for i in range(self.n_vocab()))
-        return max(4, *map(len, texts))
+        return max(4, max(map(len, texts)))
 
     def _usable(self, key: str, value: str) -> str:
         if key != _TEMPLATE and not key.startswith(f"{_TEMPLATE}."):

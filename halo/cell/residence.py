@@ -23,9 +23,7 @@ class _Stopped(Exception):
 class Residence:
     """Of one worker. Made and used in the loop; the loading has a thread of its own."""
 
-    def __init__(
-        self, native: Native, model: Any, name: str, budget: Budget, log: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, native: Native, model: Any, name: str, budget: Budget, log: Callable[[str], None]) -> None:
         self.ignored = 0
         """Plans that were not valid."""
         self._native = native

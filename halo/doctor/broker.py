@@ -225,18 +225,20 @@ def nagle(figures: BrokerFigures) -> Finding:
         measured,
         "the broker waits for an acknowledgement between them (Nagle's algorithm), so a hub gets its workers' answers "
         "one by one: with 4 workers on one machine a token's 44 syncs take 1.9 s instead of 0.06 s",
-        *_without_nagle(figures),
+        *_in_settings(
+            figures,
+            "TCP_NODELAY among the settings of its listener",
+            "",
+            "echo 'set_tcp_nodelay true' | sudo tee -a /etc/mosquitto/conf.d/halo.conf",
+        ),
     )
 
 
-def _without_nagle(figures: BrokerFigures) -> tuple[str, ...]:
+def _in_settings(figures: BrokerFigures, others: str, how: str, command: str) -> tuple[str, ...]:
+    """What to change in mosquitto's configuration; of another broker, what to look for."""
     if figures.kind and "mosquitto" not in figures.kind:
-        return (f"# {figures.kind}: look for TCP_NODELAY among the settings of its listener",)
-    return (
-        f"# on {figures.place} (mosquitto):",
-        "echo 'set_tcp_nodelay true' | sudo tee -a /etc/mosquitto/conf.d/halo.conf",
-        "sudo systemctl restart mosquitto",
-    )
+        return (f"# {figures.kind}: look for {others}",)
+    return (f"# on {figures.place} (mosquitto):{how}", command, "sudo systemctl restart mosquitto")
 
 
 @named("broker-length")
@@ -250,17 +252,12 @@ def length(figures: BrokerFigures) -> Finding:
         f"a message of {_LONG} bytes does not come back within {_LIMIT_S:.0f} s",
         "a broker drops what is longer than its limit, and tells nobody: over MQTT the long messages of a prompt are "
         "lost, and the hub waits for their answers",
-        *_without_limit(figures),
-    )
-
-
-def _without_limit(figures: BrokerFigures) -> tuple[str, ...]:
-    if figures.kind and "mosquitto" not in figures.kind:
-        return (f"# {figures.kind}: look for the largest packet or message among its settings: 1 MiB is good",)
-    return (
-        f"# on {figures.place} (mosquitto): set these to 1048576, or take them out",
-        "grep -rnE 'message_size_limit|max_packet_size' /etc/mosquitto/",
-        "sudo systemctl restart mosquitto",
+        *_in_settings(
+            figures,
+            "the largest packet or message among its settings: 1 MiB is good",
+            " set these to 1048576, or take them out",
+            "grep -rnE 'message_size_limit|max_packet_size' /etc/mosquitto/",
+        ),
     )
 
 

@@ -16,6 +16,7 @@ _HOT_C = 80
 _SWAPPED = 0.05
 """Of the memory: what any system swaps out in idle hours is no concern."""
 _CONTEXT_STEP = 256
+"""A context is rounded up to whole ones of these."""
 _NOW = {0: "the supply voltage is too low", 1: "the clock is capped", 2: "it is throttled", 3: "it is too hot"}
 _SINCE_START = 16
 """The same bits, this much higher: it has happened since the start."""

@@ -171,7 +171,7 @@ def lease(residency):
 def test_a_worker_loads_what_the_plan_says_and_never_the_head(model):
     async def scenario():
         opened = Model(model)
-        residence = Residence(NATIVE, opened, "a", Budget())
+        residence = Residence(NATIVE, opened, "a", Budget(), print)
         assert await residence.wanted(lease("full")) == (0, 1)
         waiting = asyncio.create_task(residence.wanted(lease("shards")))
         for payload in (
@@ -227,7 +227,7 @@ def test_loading_that_is_cancelled_stops_and_leaves_the_loop_free(tmp_path):
     path.write_text("load=60")
 
     async def scenario():
-        residence = Residence(NATIVE, Model(path), "a", Budget())
+        residence = Residence(NATIVE, Model(path), "a", Budget(), print)
         loading = asyncio.create_task(residence.load((0, 1), lambda loaded: None))
         await asyncio.sleep(0.1)
         assert not loading.done()

@@ -37,7 +37,7 @@ def test_a_thread_with_a_stack_of_its_own_leaves_the_others_as_they_were(monkeyp
         raise LookupError("this")
 
     before = threading.stack_size()
-    assert _with_stack(64 << 20, lambda: threading.current_thread().name) == "halo-tokenizer"
+    assert _with_stack(64 << 20, lambda: threading.current_thread().name) == "halo-tokenizer_0"
     with pytest.raises(LookupError, match="this"):
         _with_stack(64 << 20, fail)
     with pytest.raises(MemoryError, match="1048576 MiB of stack"):
